@@ -1,0 +1,109 @@
+"""Our own model files, and the small trained models that come with the book.
+
+A file is a .safetensors with our parameter names and, in its text metadata, all that is needed to build the model again: the class, the
+numbers of its constructor, its preprocessing and its tokenizer. `checkpoints_convert` writes the same files from official checkpoints.
+"""
+
+import importlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from minimodels import images, tokenizers
+from minimodels.errors import UserError, write_aside
+
+WEIGHTS = Path(__file__).parent / "weights"
+CLASSES = {
+    "ViT": "minimodels.vit",
+    "CLIP": "minimodels.clip",
+    "CLIPResNet": "minimodels.clip_resnet",
+}
+
+
+def names() -> list[str]:
+    """The embedded models that `load` knows."""
+    return sorted(path.stem for path in WEIGHTS.glob("*.safetensors"))
+
+
+def load(name: str, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> nn.Module:
+    """An embedded model in eval mode, with `.preprocess` and, where it reads text, `.tokenize`.
+
+    Raises:
+        UserError: no such model.
+    """
+    path = WEIGHTS / f"{name}.safetensors"
+    if not path.is_file():
+        raise UserError(f"there is no embedded model {name!r}; there are: {', '.join(names())}")
+    return open_file(path, device=device, dtype=dtype)
+
+
+def open_file(
+    path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = torch.float32
+) -> nn.Module:
+    """A model from a file that `save` wrote, in eval mode; `dtype` None keeps the stored one.
+
+    Raises:
+        UserError: the file is missing, damaged or not one of ours.
+    """
+    try:
+        with safe_open(path, framework="pt", device=str(device)) as file:
+            about = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} cannot be read as a safetensors file ({error}); is it complete?") from error
+    if about.get("class") not in CLASSES:
+        raise UserError(f"{path} is not one of our model files (no known class in its metadata); convert it first")
+    arguments = json.loads(about["arguments"])
+    model = build(about["class"], arguments)
+    if dtype is not None:
+        tensors = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+    model.load_state_dict(tensors, assign=True)
+    return equip(model.eval(), about)
+
+
+def build(class_name: str, arguments: dict[str, Any]) -> nn.Module:
+    """An empty model of the named class on the meta device: shapes only, no memory, no time."""
+    cls = getattr(importlib.import_module(CLASSES[class_name]), class_name)
+    with torch.device("meta"):
+        return cls(**arguments)
+
+
+def equip(model: nn.Module, about: dict[str, str]) -> nn.Module:
+    """Put `.preprocess` (picture -> tensor) and `.tokenize` (texts -> ids) beside the weights, and the metadata as `.about`."""
+    model.about = dict(about)  # type: ignore[assignment]
+    if about.get("preprocess"):
+        model.preprocess = images.preprocess_from_dict(json.loads(about["preprocess"]))  # type: ignore[assignment]
+    if about.get("tokenizer"):
+        model.tokenize = tokenizer_from_dict(json.loads(about["tokenizer"]))  # type: ignore[assignment]
+    return model
+
+
+def tokenizer_from_dict(about: dict[str, Any]) -> Callable[..., torch.Tensor]:
+    """The tokenizer a file names: CLIP's own, or byte-pair merges stored in the file."""
+    if about["kind"] == "clip":
+        return tokenizers.BytePairTokenizer.clip(about["context_length"])
+    return tokenizers.BytePairTokenizer([tuple(pair) for pair in about["merges"]], about["context_length"])
+
+
+def save(path: str | Path, model: nn.Module, about: dict[str, Any], dtype: torch.dtype | None = None) -> None:
+    """Write a model whole or not at all.
+
+    Args:
+        path: the .safetensors file.
+        model: its `state_dict` is stored under our names.
+        about: "class" and "arguments" (what the constructor was called with), "system", and where they apply "preprocess" and
+            "tokenizer"; values that are not text are stored as JSON.
+        dtype: convert floating tensors (torch.float16 for the embedded models); None keeps them.
+    """
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    if dtype is not None:
+        state = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+    text = {key: value if isinstance(value, str) else json.dumps(value) for key, value in about.items()}
+    with write_aside(path) as aside:
+        save_file(state, aside, metadata=text)
