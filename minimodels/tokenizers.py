@@ -1,12 +1,15 @@
 """Text to numbers: CLIP's byte-level byte pair encoding (BPE), from scratch.
 
-Sennrich, Haddow, Birch 2016, "Neural Machine Translation of Rare Words with Subword Units", algorithm 1, on bytes as in Radford et al. 2019
-(GPT-2), section 2.2; cleaning, split pattern and vocabulary order follow the released CLIP (Radford et al. 2021).
+Sennrich, Haddow, Birch 2016, "Neural Machine Translation of Rare Words with Subword Units", algorithm 1, on bytes as in
+Radford et al. 2019 (GPT-2), section 2.2. Cleaning, split pattern and vocabulary order follow the released CLIP
+(Radford et al. 2021).
 
-One text takes five steps: it is cleaned; split into words; each word is written as one visible symbol a byte, the last one marked `</w>`;
-neighbouring symbols are merged, the earliest learned merge first, until no known pair is left; each symbol is looked up.
+A text takes five steps: it is cleaned; it is split into words; each word becomes one visible symbol a byte, the last
+one marked `</w>`; neighbouring symbols are merged, the earliest learned merge first, until no known pair is left; each
+symbol is looked up.
 
-Notation: T texts, context_length ids in a row. A symbol is a piece of a word ("ph", "oto</w>"), an id its row in the vocabulary.
+Notation: T texts, context_length ids in a row. A symbol is a piece of a word ("ph", "oto</w>"), an id is its row in the
+vocabulary.
 """
 
 import gzip
@@ -17,6 +20,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import ftfy
@@ -27,32 +31,32 @@ from torch import Tensor
 
 from minimodels.errors import UserError
 
-# One alternative after the other: 's 't 're ..., a run of letters, a single digit, a run of anything else that is not a space.
+# The first that fits: 's 't 're ..., a run of letters, a single digit, a run of other characters that are not spaces.
 WORD_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
 END_OF_WORD = "</w>"
 
 CLIP_MERGES_FILE = "bpe_simple_vocab_16e6.txt.gz"
 CLIP_MERGES_SHA256 = "924691ac288e54409236115652ad4aa250f48203de50a9e4722a6ecd48d6804a"
-CLIP_NUM_MERGES = 49152 - 256 - 2    # OpenAI's own count: 48,894 of the 262,144 merges in the file are used
+CLIP_NUM_MERGES = 49152 - 256 - 2  # OpenAI's own sum: 48,894 of the 262,144 merges in the file are used
 
 MAX_CACHED_WORDS = 100_000
 
 
 def clean_text(text: str) -> str:
-    """Repair wrongly decoded text, resolve html entities (twice: "&amp;amp;"), collapse white space and lower the case."""
+    """Repair wrongly decoded text, resolve html entities (twice: "&amp;amp;"), collapse white space, lower the case."""
     text = html.unescape(html.unescape(ftfy.fix_text(text)))
     return " ".join(text.split()).lower()
 
 
 def split_words(text: str, special_tokens: Sequence[str] = ()) -> list[str]:
-    """Split cleaned text into special tokens, contractions, runs of letters, single digits and runs of other characters."""
+    """Split cleaned text: special tokens, contractions, runs of letters, single digits, runs of other characters."""
     pattern = "|".join([*map(regex.escape, special_tokens), WORD_PATTERN])
     return regex.findall(pattern, text, flags=regex.IGNORECASE)
 
 
 @cache
 def byte_symbols() -> tuple[str, ...]:
-    """One visible character for each of the 256 byte values: itself where it can be printed, else the next from U+0100 on.
+    """One visible character for each byte value: itself where it can be printed, else the next from U+0100 on.
 
     No symbol is a space or a control character, so merges can be written as plain text.
     """
@@ -81,8 +85,8 @@ def merge_pair(symbols: Sequence[str], pair: tuple[str, str]) -> list[str]:
 def learn_merges(texts: Iterable[str], num_merges: int) -> list[tuple[str, str]]:
     """Learn merges from texts: again and again, the pair of neighbours that occurs most often becomes one symbol.
 
-    Equal counts go to the pair that sorts first, so the same texts give the same merges in any order. Returns fewer than `num_merges`
-    when each word has become a single symbol. Sennrich et al. 2016, algorithm 1.
+    Equal counts go to the pair that sorts first, so the same texts give the same merges in any order. Returns fewer
+    than `num_merges` when each word has become a single symbol. Sennrich et al. 2016, algorithm 1.
     """
     counts = Counter(word for text in texts for word in split_words(clean_text(text)))
     words = {word: word_symbols(word) for word in counts}
@@ -90,7 +94,7 @@ def learn_merges(texts: Iterable[str], num_merges: int) -> list[tuple[str, str]]
     while len(merges) < num_merges:
         pairs: Counter[tuple[str, str]] = Counter()
         for word, symbols in words.items():
-            for pair in zip(symbols, symbols[1:], strict=False):
+            for pair in pairwise(symbols):
                 pairs[pair] += counts[word]
         if not pairs:
             break
@@ -108,14 +112,14 @@ def merges_to_text(merges: Iterable[tuple[str, str]]) -> str:
 def merges_from_text(text: str) -> list[tuple[str, str]]:
     """Read what `merges_to_text` wrote. Raises UserError with the number of the first line that is not two symbols."""
     merges = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        match line.split():
-            case [left, right]:
+    for number, line in enumerate(text.removesuffix("\n").split("\n") if text else [], start=1):
+        match line.split(" "):
+            case [left, right] if left and right:
                 merges.append((left, right))
-            case [] if not line.strip():
-                continue
             case _:
-                raise UserError(f"line {number} of the merges is {line[:60]!r}, expected two symbols with a space between them")
+                raise UserError(
+                    f"line {number} of the merges is {line[:60]!r}, expected two symbols with a space between"
+                )
     return merges
 
 
@@ -130,24 +134,25 @@ def find_clip_merges() -> Path:
 
 @cache
 def clip_merges(path: Path | None = None) -> tuple[tuple[str, str], ...]:
-    """Read the 48,894 merges that CLIP uses, after checking the file's sha256. Raises UserError when it is missing or not that file."""
+    """Read the 48,894 merges that CLIP uses. Raises UserError when the file is missing or its sha256 is another."""
     path = path or find_clip_merges()
+    repair = "Install it again: pip install --force-reinstall --no-deps open_clip_torch"
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}. Install it again with: pip install open_clip_torch") from error
+        raise UserError(f"cannot read {path}: {error.strerror or error}. {repair}") from error
     if hashlib.sha256(content).hexdigest() != CLIP_MERGES_SHA256:
-        raise UserError(f"{path} is not CLIP's merges file (its sha256 differs). Install it again: pip install --force-reinstall open_clip_torch")
+        raise UserError(f"{path} is not CLIP's merges file: its sha256 is another. {repair}")
     lines = gzip.decompress(content).decode("utf-8").split("\n")
-    return tuple(merges_from_text("\n".join(lines[1 : CLIP_NUM_MERGES + 1])))    # the first line is a version comment
+    return tuple(merges_from_text("\n".join(lines[1 : CLIP_NUM_MERGES + 1])))  # the first line is a version comment
 
 
 class BytePairTokenizer:
     """Byte-level BPE as CLIP uses it: texts in, rows of ids out, padded with 0.
 
-    The vocabulary in order: 256 byte symbols, the same 256 ending in `</w>`, one symbol a merge, start of text, end of text. No text is
-    unknown: what no merge covers stays bytes. A special token written inside a text becomes its id, as in the released CLIP (open_clip 3.3
-    spells the two <start_of_text> and <end_of_text>).
+    The vocabulary in order: 256 byte symbols, the same 256 ending in `</w>`, one symbol a merge, start of text, end of
+    text. No text is unknown: what no merge covers stays bytes. A special token written inside a text becomes its id, as
+    in the released CLIP (open_clip 3.3 spells them <start_of_text> and <end_of_text>).
     """
 
     def __init__(
@@ -160,7 +165,7 @@ class BytePairTokenizer:
         self.context_length = context_length
         self.special_tokens = special_tokens
         self.ranks = {pair: rank for rank, pair in enumerate(self.merges)}
-        symbols = list(byte_symbols())
+        symbols = sorted(byte_symbols())  # the printable bytes come first
         marked = [symbol + END_OF_WORD for symbol in symbols]
         self.vocabulary = [*symbols, *marked, *map("".join, self.merges), *special_tokens]
         self.ids = {symbol: id for id, symbol in enumerate(self.vocabulary)}
@@ -170,14 +175,14 @@ class BytePairTokenizer:
 
     @classmethod
     def clip(cls, context_length: int = 77) -> "BytePairTokenizer":
-        """Build the tokenizer of all released CLIP models: 49,408 ids."""
+        """Build the tokenizer of all released CLIP models: 49,408 ids. Raises UserError without open_clip_torch."""
         return cls(clip_merges(), context_length)
 
     def merge_word(self, word: str) -> list[str]:
-        """Merge a word's symbols until no known pair is left, the earliest learned merge first: "photos" -> photo, s</w>."""
+        """Merge a word's symbols until no known pair is left, the earliest learned first: "photos" -> photos</w>."""
         symbols = word_symbols(word)
         while len(symbols) > 1:
-            pair = min(zip(symbols, symbols[1:], strict=False), key=lambda pair: self.ranks.get(pair, math.inf))
+            pair = min(pairwise(symbols), key=lambda pair: self.ranks.get(pair, math.inf))
             if pair not in self.ranks:
                 break
             symbols = merge_pair(symbols, pair)
@@ -188,10 +193,9 @@ class BytePairTokenizer:
         if word in self.special_tokens:
             return [self.start + self.special_tokens.index(word)]
         if word not in self.cache:
-            ids = [self.ids[symbol] for symbol in self.merge_word(word)]
             if len(self.cache) >= MAX_CACHED_WORDS:
                 self.cache.clear()
-            self.cache[word] = ids
+            self.cache[word] = [self.ids[symbol] for symbol in self.merge_word(word)]
         return self.cache[word]
 
     def encode(self, text: str) -> list[int]:
@@ -199,10 +203,15 @@ class BytePairTokenizer:
         return [id for word in split_words(clean_text(text), self.special_tokens) for id in self.word_ids(word)]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of ids, in lower case, with a space after each word. Bytes that are no UTF-8 become U+FFFD."""
+        """The text of ids: lower case, a space after each word. Bytes that are no UTF-8 become U+FFFD.
+
+        Raises UserError for an id outside the vocabulary.
+        """
         ids = [int(id) for id in ids]
         if outside := [id for id in ids if not 0 <= id < self.vocab_size]:
-            raise UserError(f"id {outside[0]} is outside this vocabulary of {self.vocab_size} ids; was it made by another tokenizer?")
+            raise UserError(
+                f"id {outside[0]} is outside this vocabulary of {self.vocab_size}: made by another tokenizer?"
+            )
         value = {symbol: byte for byte, symbol in enumerate(byte_symbols())}
         content = bytes(value[character] for id in ids for character in self.vocabulary[id])
         return content.decode("utf-8", errors="replace").replace(END_OF_WORD, " ")
@@ -210,10 +219,10 @@ class BytePairTokenizer:
     def __call__(
         self, texts: str | Sequence[str], context_length: int | None = None, truncate: bool = False
     ) -> Int[Tensor, "texts context"]:
-        """Rows of ids: start of text, the text, end of text, then zeros up to `context_length`. int64 (T, context_length).
+        """Rows of ids, int64: start of text, the text, end of text, then zeros up to `context_length`.
 
         Raises:
-            UserError: a text needs more ids than that and `truncate` is off. With it the row is cut and its last id is end of text.
+            UserError: a text needs more ids and `truncate` is off. With it the row is cut, its last id is end of text.
         """
         texts = [texts] if isinstance(texts, str) else texts
         length = self.context_length if context_length is None else context_length
@@ -221,13 +230,12 @@ class BytePairTokenizer:
             raise UserError(f"context_length is {length}, expected at least 2: start and end of text")
         rows = torch.zeros(len(texts), length, dtype=torch.long)
         for row, text in zip(rows, texts, strict=True):
-            ids = [self.start, *self.encode(text), self.end]
-            if len(ids) > length and not truncate:
-                raise UserError(f"{_shorten(text)!r} takes {len(ids)} ids, this model reads {length}: shorten it, or pass truncate=True")
+            ids = [self.start, *self.encode(text)]
+            if len(ids) >= length and not truncate:
+                short = text if len(text) <= 40 else f"{text[:37]}..."
+                raise UserError(
+                    f"{short!r} takes {len(ids) + 1} ids, the limit is {length}: shorten it or pass truncate=True"
+                )
             ids = [*ids[: length - 1], self.end]
             row[: len(ids)] = torch.tensor(ids)
         return rows
-
-
-def _shorten(text: str) -> str:
-    return text if len(text) <= 40 else f"{text[:37]}..."
