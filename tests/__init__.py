@@ -1,0 +1,1 @@
+"""Parity, golden cases, converters, tokenizers, pixels, lessons, exercises, command lines and the site."""
