@@ -1,0 +1,75 @@
+"""Official checkpoints in and out, through readable tables.
+
+    build(tensors, "clip")                 official tensors -> our model
+    load("openai/clip-vit-base-patch32")   official name or file -> our model, with .preprocess and .tokenize
+    export(model, "transformers")          our model -> tensors under the reference's names
+"""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from checkpoints_convert import clip, vit
+from checkpoints_convert.system import System, build_model, detect
+from minimodels.errors import UserError
+
+SYSTEMS: dict[str, System] = {module.SYSTEM.name: module.SYSTEM for module in (vit, clip)}
+
+__all__ = ["SYSTEMS", "build", "export"]
+
+
+def build(
+    tensors: Mapping[str, Tensor], system: str, *, format: str | None = None, dtype: torch.dtype | None = None, **told: Any
+) -> nn.Module:
+    """A filled model in eval mode, read from official tensors.
+
+    Args:
+        tensors: {reference name: tensor}, of any format of the system.
+        system: "vit", "clip" ...
+        format: the names' format, "timm", "openai" ...; found out when None.
+        dtype: of the model; None keeps the checkpoint's, float32 when it mixes several.
+        told: what shapes cannot tell and no config says (`num_heads`, `quick_gelu` ...), by the system's own names.
+
+    Raises:
+        UserError: an unknown system or format, or a checkpoint that does not fill the model: one message lists everything.
+    """
+    chosen = find_system(system)
+    if format is None:
+        found, format = detect(tensors, SYSTEMS)
+        if found != system:
+            raise UserError(f"this is a {found} checkpoint ({format} names), not one of {system}")
+    if format not in chosen.formats:
+        raise UserError(f"{system} has no format {format!r}; there are: {', '.join(chosen.formats)}")
+    return build_model(tensors, chosen, format, told, dtype)
+
+
+def export(model: nn.Module, target: str) -> dict[str, Tensor]:
+    """{reference name: tensor} for a model that `build`, `load` or `minimodels.load` made: the inverse of the target's table.
+
+    A target may have several spellings (a ResNet tower, a backbone alone): the first that holds every tensor of this model is written.
+
+    Raises:
+        UserError: the model's system has no such format, or the format cannot hold this model.
+    """
+    system = find_system(model.about["system"])  # type: ignore[union-attr, index, arg-type]
+    spellings = [name for name in system.formats if name == target or name.startswith(f"{target}_")]
+    if not spellings:
+        raise UserError(f"{system.name} has no format {target!r}; there are: {', '.join(system.formats)}")
+    for name in spellings:
+        with suppress(KeyError):
+            return system.formats[name].table.export(model.state_dict())
+    raise UserError(f"the format {target!r} cannot hold this {type(model).__name__}; {system.name} has {', '.join(system.formats)}")
+
+
+def find_system(name: str) -> System:
+    """The system of that name.
+
+    Raises:
+        UserError: there is none.
+    """
+    if name not in SYSTEMS:
+        raise UserError(f"unknown system {name!r}; there are: {', '.join(SYSTEMS)}")
+    return SYSTEMS[name]
