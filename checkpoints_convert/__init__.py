@@ -1,8 +1,8 @@
 """Official checkpoints in and out, through readable tables.
 
-    build(tensors, "clip")                 official tensors -> our model
-    load("openai/clip-vit-base-patch32")   official name or file -> our model, with .preprocess and .tokenize
-    export(model, "transformers")          our model -> tensors under the reference's names
+build(tensors, "clip")                 official tensors -> our model
+load("openai/clip-vit-base-patch32")   official name or file -> our model, with .preprocess and .tokenize
+export(model, "transformers")          our model -> tensors under the reference's names
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,12 @@ __all__ = ["SYSTEMS", "build", "export"]
 
 
 def build(
-    tensors: Mapping[str, Tensor], system: str, *, format: str | None = None, dtype: torch.dtype | None = None, **told: Any
+    tensors: Mapping[str, Tensor],
+    system: str,
+    *,
+    format: str | None = None,
+    dtype: torch.dtype | None = None,
+    **told: Any,
 ) -> nn.Module:
     """A filled model in eval mode, read from official tensors.
 
@@ -34,7 +39,8 @@ def build(
         told: what shapes cannot tell and no config says (`num_heads`, `quick_gelu` ...), by the system's own names.
 
     Raises:
-        UserError: an unknown system or format, or a checkpoint that does not fill the model: one message lists everything.
+        UserError: an unknown system or format, or a checkpoint that does not fill the model: one message lists
+            everything.
     """
     chosen = find_system(system)
     if format is None:
@@ -47,21 +53,24 @@ def build(
 
 
 def export(model: nn.Module, target: str) -> dict[str, Tensor]:
-    """{reference name: tensor} for a model that `build`, `load` or `minimodels.load` made: the inverse of the target's table.
+    """{reference name: tensor} for a model made by `build` or either `load`: the inverse of the target's table.
 
-    A target may have several spellings (a ResNet tower, a backbone alone): the first that holds every tensor of this model is written.
+    A target may have several spellings (a ResNet tower, a backbone alone): the first that holds every tensor of this
+    model is written.
 
     Raises:
         UserError: the model's system has no such format, or the format cannot hold this model.
     """
-    system = find_system(model.about["system"])  # type: ignore[union-attr, index, arg-type]
+    system = find_system(model.about["system"])  # type: ignore[index, arg-type]
     spellings = [name for name in system.formats if name == target or name.startswith(f"{target}_")]
     if not spellings:
         raise UserError(f"{system.name} has no format {target!r}; there are: {', '.join(system.formats)}")
     for name in spellings:
         with suppress(KeyError):
             return system.formats[name].table.export(model.state_dict())
-    raise UserError(f"the format {target!r} cannot hold this {type(model).__name__}; {system.name} has {', '.join(system.formats)}")
+    raise UserError(
+        f"the format {target!r} cannot hold this {type(model).__name__}; {system.name} has {', '.join(system.formats)}"
+    )
 
 
 def find_system(name: str) -> System:

@@ -1,7 +1,7 @@
 """CLIP: OpenAI's, open_clip's and transformers' names <-> ours (lesson 2.4).
 
-open_clip kept OpenAI's names. What no shape tells: whether the activation is QuickGELU (OpenAI's weights) or the exact GELU (most of
-open_clip's); the number of heads, always 64 numbers wide in the released towers.
+open_clip kept OpenAI's names. What no shape tells: whether the activation is QuickGELU (OpenAI's weights) or the exact
+GELU (most of open_clip's); the number of heads, always 64 numbers wide in the released towers.
 """
 
 import warnings
@@ -40,7 +40,7 @@ def conv_norm(conv: str, norm: str, ours: str) -> list[Row]:
 
 
 def openai_resnet() -> list[Row]:
-    """The ResNet tower. OpenAI counts from 1 (conv1, layer1), our lists from 0: four stages make four groups of rows."""
+    """The ResNet tower. OpenAI counts from 1 (conv1, layer1), our lists from 0."""
     rows: list[Row] = []
     for number in range(3):
         rows += conv_norm(f"visual.conv{number + 1}", f"visual.bn{number + 1}", f"image_tower.stem.{number}")
@@ -167,11 +167,11 @@ def resnet_sizes(tensors: Mapping[str, Tensor], told: Mapping[str, Any]) -> dict
 
 
 def activation(told: Mapping[str, Any]) -> bool:
-    """QuickGELU or not. OpenAI's names without OpenAI's three scalars may be either: then it must be told, or is assumed aloud."""
+    """QuickGELU or not. OpenAI's names without the three scalars may be either: told, or assumed aloud."""
     if "quick_gelu" not in told:
         warnings.warn(
-            "nothing in these weights tells QuickGELU (OpenAI's training) from GELU (most of open_clip's): QuickGELU is assumed; "
-            "say quick_gelu=False where it is not so",
+            "nothing in these weights tells QuickGELU (OpenAI's training) from GELU (most of open_clip's): QuickGELU is
+            assumed; " "say quick_gelu=False where it is not so",
             stacklevel=2,
         )
     return told.get("quick_gelu", True)

@@ -1,7 +1,7 @@
-"""What a table file declares, and how a checkpoint becomes a model: convert the names, read the sizes off the tensors, build, assign.
+"""What a table file declares, and how a checkpoint becomes a model: convert names, read sizes, build, assign.
 
-A system (ViT, CLIP ...) has one table a reference format and one function that reads the architecture off our own, converted tensors, so
-that it is written once whatever the format was.
+A system (ViT, CLIP ...) has one table a reference format and one function that reads the architecture off our own,
+converted tensors, so that it is written once whatever the format was.
 """
 
 from collections.abc import Callable, Mapping
@@ -42,7 +42,8 @@ class System:
     Args:
         name: as in `build(tensors, name)`.
         formats: format name -> `Format`.
-        architecture: our tensors and what was told -> class name and constructor arguments. A tensor it needs may be missing: KeyError.
+        architecture: our tensors and what was told -> class name and constructor arguments. A tensor it needs may be
+            missing: KeyError.
         told_keys: what a caller may tell.
         from_config: a transformers / timm / open_clip config (parsed JSON) -> the same keys.
     """
@@ -87,8 +88,8 @@ def build_model(
     """A filled model in eval mode. `.about` says how it was built.
 
     Raises:
-        UserError: one message that lists every unknown name, every tensor of ours left unfilled, every shape that differs; values that
-            are not finite; something told that this system does not ask.
+        UserError: one message that lists every unknown name, every tensor of ours left unfilled, every shape that
+            differs; values that are not finite; something told that this system does not ask.
     """
     for key in told:
         if key not in system.told_keys:
@@ -125,7 +126,9 @@ def compare_shapes(converted: Converted, model: nn.Module) -> list[str]:
             problems.append(f"missing: our {name} {shape} is filled by nothing in the checkpoint")
         elif tuple(converted.tensors[name].shape) != shape:
             came = tuple(converted.tensors[name].shape)
-            problems.append(f"wrong shape: {' + '.join(converted.sources[name][0])} gives {came}, our {name} is {shape}")
+            problems.append(
+                f"wrong shape: {' + '.join(converted.sources[name][0])} gives {came}, our {name} is {shape}"
+            )
     for name in converted.tensors.keys() - wanted.keys():
         problems.append(f"no place for {' + '.join(converted.sources[name][0])} (our {name})")
     return problems
@@ -140,7 +143,8 @@ def check_finite(tensors: Mapping[str, Tensor], what: str) -> None:
     bad = [
         name
         for name, tensor in tensors.items()
-        if tensor.is_floating_point() and not torch.isfinite(tensor.sum(dtype=torch.promote_types(tensor.dtype, torch.float32)))
+        if tensor.is_floating_point()
+        and not torch.isfinite(tensor.sum(dtype=torch.promote_types(tensor.dtype, torch.float32)))
     ]
     if bad:
         raise UserError(
@@ -156,7 +160,7 @@ def report(head: str, problems: list[str]) -> str:
 
 
 def _common_dtype(tensors: Mapping[str, Tensor]) -> torch.dtype:
-    """The checkpoint's dtype when it has one, float32 when it mixes several (OpenAI's archives mix float16 and float32)."""
+    """The checkpoint's dtype when it has one, float32 when it mixes several (OpenAI's mix float16 and float32)."""
     dtypes = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
     return dtypes.pop() if len(dtypes) == 1 else torch.float32
 

@@ -1,15 +1,15 @@
-"""The small rule language of the conversion tables: a reference name, our name, what happens to the tensor (lesson 2.4).
+"""The small rule language of the tables: a reference name, our name, what happens to the tensor (lesson 2.4).
 
     TABLE = [
         ("encoder.layer.{i}.attention.{query,key,value}.weight", "blocks.{i}.attn.qkv.weight", STACK_ROWS),
         ("embeddings.patch.weight", "patch_proj.weight", FLATTEN_KERNEL),
-        ("encoder.layer.{i}.norm.weight", "blocks.{i}.norm1.weight"),                     # renamed only
-        ("embeddings.position_ids", None, "a counter, recomputed"),                       # known and dropped, with the reason
+        ("encoder.layer.{i}.norm.weight", "blocks.{i}.norm1.weight"),               # renamed only
+        ("embeddings.position_ids", None, "a counter, recomputed"),                 # known, dropped for a reason
     ]
 
-`{i}` stands for a number and returns in our name. `{query,key,value}` stands for several tensors that become one, in this order. Each
-operation knows its inverse, so the same table reads a checkpoint (`convert`) and writes one (`export`). A reference name that no row
-knows is an error, never a warning.
+`{i}` stands for a number and returns in our name. `{query,key,value}` stands for several tensors that become one, in
+this order. Each operation knows its inverse, so the same table reads a checkpoint (`convert`) and writes one
+(`export`). A reference name that no row knows is an error, never a warning.
 """
 
 import re
@@ -84,7 +84,7 @@ class Table:
         return sum(self._find(name) is not None for name in names)
 
     def convert(self, tensors: Mapping[str, Tensor]) -> Converted:
-        """Our names and tensors. Renamed tensors are the same memory; what cannot be placed is listed in `.problems`."""
+        """Our names and tensors. Renamed tensors are the same memory; what has no place is listed in `.problems`."""
         result = Converted()
         groups: dict[tuple[str, _Rule], dict[int, str]] = {}
         for name in tensors:

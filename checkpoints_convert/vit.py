@@ -1,7 +1,7 @@
 """ViT: timm's and transformers' names <-> ours (lesson 2.4).
 
-timm already stacks q, k and v in one matrix as we do; transformers keeps three. transformers has two spellings: the one on the hub and in
-files, and the one that its models' `state_dict()` has since version 5.
+timm already stacks q, k and v in one matrix as we do; transformers keeps three. transformers has two spellings: the one
+on the hub and in files, and the one that its models' `state_dict()` has since version 5.
 """
 
 from collections.abc import Mapping
@@ -90,7 +90,7 @@ FORMATS = {
 
 
 def architecture(tensors: Mapping[str, Tensor], told: Mapping[str, Any]) -> Architecture:
-    """Sizes from shapes; heads from the width (64 numbers a head) unless told; mean pooling unless there is a class token."""
+    """Sizes from shapes; heads 64 wide unless told; mean pooling where there is no class token."""
     embed_dim, patch_numbers = tensors["patch_proj.weight"].shape
     class_token = "class_token" in tensors
     num_patches = len(tensors["pos"]) - int(class_token)

@@ -3,8 +3,9 @@
 Notation, here and in every model file:
     B batch    N tokens    D embed_dim    d head_dim = D / heads    H W pixels    h w patch grid
 
-Sources: Vaswani et al. 2017, "Attention Is All You Need", section 3.2; Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words",
-appendix A (pre-norm block); Hendrycks and Gimpel 2016, "Gaussian Error Linear Units" (GELU and its sigmoid approximation).
+Sources: Vaswani et al. 2017, "Attention Is All You Need", section 3.2; Dosovitskiy et al. 2021, "An Image is Worth
+16x16 Words", appendix A (pre-norm block); Hendrycks and Gimpel 2016, "Gaussian Error Linear Units" (GELU and its
+sigmoid approximation).
 """
 
 from collections.abc import Callable
@@ -21,9 +22,10 @@ NewModule = Callable[[], nn.Module]  # a class such as nn.GELU: called without a
 
 
 class QuickGELU(nn.Module):
-    """x * sigmoid(1.702 x), the approximation of GELU that OpenAI's CLIP was trained with (Hendrycks and Gimpel 2016, section 2).
+    """x * sigmoid(1.702 x), the approximation of GELU in OpenAI's CLIP (Hendrycks and Gimpel 2016, section 2).
 
-    It differs from the exact GELU by up to 0.02 an activation: enough to change CLIP's answers when the two are mixed up.
+    It differs from the exact GELU by up to 0.02 an activation: enough to change CLIP's answers when the two are mixed
+    up.
     """
 
     def forward(self, x: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
@@ -48,7 +50,9 @@ class Attention(nn.Module):
     def __init__(self, embed_dim: int, num_heads: int, *, causal: bool = False, qkv_bias: bool = True):
         super().__init__()
         if embed_dim % num_heads:
-            raise UserError(f"embed_dim {embed_dim} cannot be split into {num_heads} heads; choose a divisor of {embed_dim}")
+            raise UserError(
+                f"embed_dim {embed_dim} cannot be split into {num_heads} heads; choose a divisor of {embed_dim}"
+            )
         self.num_heads = num_heads
         self.head_dim = embed_dim // num_heads
         self.causal = causal
@@ -58,7 +62,7 @@ class Attention(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch tokens dim"], mask: Bool[Tensor, "batch #heads #tokens tokens"] | None = None
     ) -> Float[Tensor, "batch tokens dim"]:
-        """Tokens in, tokens out; where `mask` is False the key is not looked at. The fused kernel computes what `weights` spells out."""
+        """Tokens in, tokens out; a key whose `mask` is False is not looked at. The kernel runs what `weights` spells out."""
         q, k, v = self.split_heads(x)
         mask = self.merge_causal(mask, x)
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=self.causal and mask is None)
@@ -67,9 +71,11 @@ class Attention(nn.Module):
     def weights(
         self, x: Float[Tensor, "batch tokens dim"], mask: Bool[Tensor, "batch #heads #tokens tokens"] | None = None
     ) -> Float[Tensor, "batch heads tokens tokens"]:
-        """The attention weights in the open, for a debugger or a figure: row i says how much token i takes from each token j."""
+        """The weights in the open, for a debugger or a figure: row i says how much token i takes from each token j."""
         q, k, _ = self.split_heads(x)
-        scores = einsum(q, k, "b heads i d, b heads j d -> b heads i j") * self.head_dim**-0.5  # scaled before the softmax
+        scores = (
+            einsum(q, k, "b heads i d, b heads j d -> b heads i j") * self.head_dim**-0.5
+        )  # scaled before the softmax
         if self.causal and mask is None:
             mask = torch.ones(1, 1, x.shape[1], x.shape[1], dtype=torch.bool, device=x.device)
         mask = self.merge_causal(mask, x)
@@ -102,13 +108,14 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """The pre-norm transformer block: normalise, look around, add; normalise, think, add (Dosovitskiy et al. 2021, eq. 2 and 3).
+    """The pre-norm block: normalise, look around, add; normalise, think, add (Dosovitskiy et al. 2021, eq. 2, 3).
 
     Args:
         embed_dim, num_heads, causal, qkv_bias: see `Attention`.
         mlp_dim: hidden width of the MLP, 4 x `embed_dim` in most models.
         activation: class of the MLP's activation: `nn.GELU` (exact), `QuickGELU`, `nn.ReLU`.
-        norm_eps: added to the variance in LayerNorm: 1e-6 in timm's ViT, 1e-12 in transformers' ViT and BERT, 1e-5 in CLIP.
+        norm_eps: added to the variance in LayerNorm: 1e-6 in timm's ViT, 1e-12 in transformers' ViT and BERT, 1e-5 in
+            CLIP.
     """
 
     def __init__(
@@ -136,7 +143,7 @@ class Block(nn.Module):
 
 
 class PostNormBlock(Block):
-    """The original block, normalised after each sum (Vaswani et al. 2017, section 3.1): BERT's and CLIPSeg's decoder's."""
+    """The original block, normalised after each sum (Vaswani et al. 2017, section 3.1), as in BERT."""
 
     def forward(
         self, x: Float[Tensor, "batch tokens dim"], mask: Bool[Tensor, "batch #heads #tokens tokens"] | None = None
@@ -148,10 +155,11 @@ class PostNormBlock(Block):
 def resize_positions(
     pos: Float[Tensor, "positions dim"], grid: tuple[int, int], new_grid: tuple[int, int], *, antialias: bool
 ) -> Float[Tensor, "new_positions dim"]:
-    """A table of learned patch positions for another grid: the rows are an image of h x w pixels with D channels, resized bicubically.
+    """A table of learned patch positions for another grid, resized bicubically.
 
-    Dosovitskiy et al. 2021, section 3.2. align_corners is False everywhere. Libraries disagree on `antialias`: timm smooths when it
-    shrinks, transformers, CLIPSeg and DINOv2 (without registers) do not.
+    Its rows are an image of h x w pixels with D channels (Dosovitskiy et al. 2021, section 3.2). align_corners is False
+    everywhere. Libraries disagree on `antialias`: timm smooths when it shrinks, transformers, CLIPSeg and DINOv2
+    (without registers) do not.
     """
     picture = rearrange(pos, "(h w) d -> 1 d h w", h=grid[0], w=grid[1])
     picture = F.interpolate(picture, size=new_grid, mode="bicubic", align_corners=False, antialias=antialias)
@@ -161,7 +169,9 @@ def resize_positions(
 def split_patches(
     image: Float[Tensor, "batch channels height width"], patch_size: int
 ) -> Float[Tensor, "batch patches patch_dim"]:
-    """Cut a picture into squares, row by row; each becomes one vector, in the order channel, row, column (as a conv kernel lies in memory).
+    """Cut a picture into squares, row by row; each becomes one vector.
+
+    The order inside is channel, row, column, as a convolution kernel lies in memory.
 
     Raises:
         UserError: height or width is not a multiple of `patch_size`.

@@ -18,7 +18,7 @@ NORM_EPS = 1e-5
 
 
 class ImageTower(nn.Module):
-    """CLIP's Vision Transformer: a ViT with one more LayerNorm before the blocks (section 2.4) and a projection behind the class token.
+    """CLIP's Vision Transformer: a ViT with one more LayerNorm before the blocks and a projection at the end (section 2.4).
 
     Args:
         embed_dim: E, the width of the shared space.
@@ -68,24 +68,26 @@ class ImageTower(nn.Module):
     ) -> Float[Tensor, "batch tokens width"]:
         """Tokens before the first block: patches, class token, positions, `norm_pre`: (B, 1 + N, D).
 
-        With `resize`, another picture size gets bicubically resized positions (no antialias, as CLIPSeg and transformers do).
+        With `resize`, another picture size gets bicubically resized positions (no antialias, as CLIPSeg and
+        transformers do).
 
         Raises:
-            UserError: the picture is not `image_size` x `image_size` and `resize` is off; CLIP itself knows no other size.
+            UserError: the picture is not `image_size` x `image_size` and `resize` is off; CLIP itself knows no other
+                size.
         """
         height, width = image.shape[-2:]
         grid = (height // self.patch_size, width // self.patch_size)
         if grid != self.grid and not resize:
             raise UserError(
-                f"this CLIP reads pictures of {self.image_size} x {self.image_size} pixels, here came {height} x {width}; "
-                "use the model's own .preprocess"
+                f"this CLIP reads pictures of {self.image_size} x {self.image_size} pixels, here came {height} x
+                {width}; " "use the model's own .preprocess"
             )
         patches = self.patch_proj(split_patches(image, self.patch_size))  # (B, N, D)
         x = torch.cat([self.class_token.expand(len(patches), 1, -1), patches], dim=1)  # (B, 1 + N, D)
-        pos = self.pos
-        if grid != self.grid:
-            pos = torch.cat([pos[:1], resize_positions(pos[1:], self.grid, grid, antialias=False)])
-        return self.norm_pre(x + pos)
+        if grid == self.grid:
+            return self.norm_pre(x + self.pos)
+        patch_pos = resize_positions(self.pos[1:], self.grid, grid, antialias=False)  # (N, D)
+        return self.norm_pre(x + torch.cat([self.pos[:1], patch_pos]))
 
 
 class TextTower(nn.Module):
@@ -121,7 +123,7 @@ class TextTower(nn.Module):
         self.proj = nn.Linear(width, embed_dim, bias=False)
 
     def forward(self, ids: Int[Tensor, "texts tokens"]) -> Float[Tensor, "texts embed_dim"]:
-        """Embeddings (T, E), not normalised, of token ids that each hold an end-of-text (the largest id; the first one counts)."""
+        """Embeddings (T, E), not normalised. Each row of ids holds an end-of-text: the largest id, the first counts."""
         end = ids.argmax(dim=-1)  # (T,) place of the first end-of-text
         tokens = self.encode(ids[:, : int(end.max()) + 1])  # (T, longest, D)
         return self.proj(tokens[torch.arange(len(ids), device=ids.device), end])  # (T, E)
@@ -133,7 +135,9 @@ class TextTower(nn.Module):
             UserError: more tokens than `context_length`.
         """
         if ids.shape[1] > len(self.pos):
-            raise UserError(f"texts of {ids.shape[1]} tokens do not fit a context of {len(self.pos)}; tokenize with truncate=True")
+            raise UserError(
+                f"texts of {ids.shape[1]} tokens do not fit a context of {len(self.pos)}; tokenize with truncate=True"
+            )
         x = self.token_embedding(ids) + self.pos[: ids.shape[1]]  # (T, N, D)
         for block in self.blocks:
             x = block(x)
@@ -141,7 +145,7 @@ class TextTower(nn.Module):
 
 
 class DualEncoder(nn.Module):
-    """Two towers and one number: the learned scale of their cosine (section 2.3, figure 3). Which towers is up to the subclass."""
+    """Two towers and one number, the learned scale of their cosine (section 2.3, figure 3). Subclasses say which."""
 
     def __init__(self, image_tower: nn.Module, text_tower: TextTower):
         super().__init__()
@@ -199,7 +203,12 @@ class CLIP(DualEncoder):
         vocab_size: int = 49408,
         quick_gelu: bool = True,
     ):
-        vision: dict = {"width": vision_width, "depth": vision_depth, "num_heads": vision_heads, "mlp_dim": vision_mlp_dim}
+        vision: dict = {
+            "width": vision_width,
+            "depth": vision_depth,
+            "num_heads": vision_heads,
+            "mlp_dim": vision_mlp_dim,
+        }
         text: dict = {"width": text_width, "depth": text_depth, "num_heads": text_heads, "mlp_dim": text_mlp_dim}
         shared: dict = {"embed_dim": embed_dim, "quick_gelu": quick_gelu}
         super().__init__(

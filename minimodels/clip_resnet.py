@@ -1,7 +1,8 @@
 """CLIP with a ResNet as image tower: RN50, RN101, RN50x4 ... (lesson 3.2).
 
-Radford et al. 2021, section 2.4: ResNet-D's three-layer stem (He et al. 2019), anti-aliased downsampling by average pooling (Zhang
-2019), and one attention layer instead of the mean over positions. All strides are 1: the average pools do all the shrinking.
+Radford et al. 2021, section 2.4: ResNet-D's three-layer stem (He et al. 2019), anti-aliased downsampling by average
+pooling (Zhang 2019), and one attention layer instead of the mean over positions. All strides are 1: the average pools
+do all the shrinking.
 
 Notation: B batch    C channels    H W pixels    h w feature map    N = h w    E embed_dim, the space both towers share
 """
@@ -31,7 +32,7 @@ class ConvNorm(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3, 1x1 convolutions around a shortcut; a stride becomes an average pool before the last convolution and the shortcut."""
+    """1x1, 3x3, 1x1 convolutions beside a shortcut; a stride is an average pool before the last one and the shortcut."""
 
     def __init__(self, channels: int, width: int, *, stride: int = 1):
         super().__init__()
@@ -52,10 +53,11 @@ class Bottleneck(nn.Module):
 
 
 class AttentionPool(nn.Module):
-    """The mean of all positions asks all positions, once (section 2.4: "a single layer of transformer-style multi-head QKV attention").
+    """The mean of all positions asks all positions, once: a single layer of multi-head attention (section 2.4).
 
     Args:
-        channels: C of the feature map. grid: its side at the trained size. num_heads: heads. embed_dim: E of the answer.
+        channels: C of the feature map. grid: its side at the trained size. num_heads: heads. embed_dim: E of the
+            answer.
     """
 
     def __init__(self, channels: int, grid: int, num_heads: int, embed_dim: int):
@@ -116,8 +118,8 @@ class ResNetTower(nn.Module):
         height, width = image.shape[-2:]
         if (height, width) != (self.image_size, self.image_size):
             raise UserError(
-                f"this CLIP reads pictures of {self.image_size} x {self.image_size} pixels, here came {height} x {width}; "
-                "use the model's own .preprocess"
+                f"this CLIP reads pictures of {self.image_size} x {self.image_size} pixels, here came {height} x
+                {width}; " "use the model's own .preprocess"
             )
         x = self.stem_features(image)
         for stage in self.stages:
@@ -138,7 +140,8 @@ class CLIPResNet(DualEncoder):
     Args:
         embed_dim, image_size: E and the picture's side in pixels.
         vision_width, vision_depths, vision_heads: the image tower, see `ResNetTower`.
-        text_width, text_depth, text_heads, text_mlp_dim, context_length, vocab_size, quick_gelu: the text tower, see `CLIP`.
+        text_width, text_depth, text_heads, text_mlp_dim, context_length, vocab_size, quick_gelu: the text tower, see
+            `CLIP`.
     """
 
     def __init__(
@@ -159,7 +162,11 @@ class CLIPResNet(DualEncoder):
     ):
         super().__init__(
             ResNetTower(
-                embed_dim=embed_dim, image_size=image_size, width=vision_width, depths=vision_depths, num_heads=vision_heads
+                embed_dim=embed_dim,
+                image_size=image_size,
+                width=vision_width,
+                depths=vision_depths,
+                num_heads=vision_heads,
             ),
             TextTower(
                 embed_dim=embed_dim,

@@ -1,7 +1,7 @@
 """The one error class of this project, and writing a file whole or not at all.
 
-`UserError` says what came, what was expected and what to do. It is a `ValueError`, so library callers can catch it as one; the command
-lines print its text as one line and leave with exit code 2.
+`UserError` says what came, what was expected and what to do. It is a `ValueError`, so library callers can catch it as
+one; the command lines print its text as one line and leave with exit code 2.
 """
 
 import os
@@ -17,7 +17,7 @@ class UserError(ValueError):
 
 @contextmanager
 def write_aside(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path in the same folder; rename it to `path` when the block ends well, remove it when it does not.
+    """Give a temporary path in the same folder; rename it to `path` when the block ends well, else remove it.
 
     Raises:
         UserError: the folder cannot be made or written (read-only, full, a file in the way).
@@ -35,7 +35,9 @@ def write_aside(path: str | Path) -> Iterator[Path]:
         aside.chmod(0o666 & ~_umask())
         aside.replace(path)
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}. Free some space or choose another folder.") from error
+        raise UserError(
+            f"cannot write {path}: {error.strerror or error}. Free some space or choose another folder."
+        ) from error
     finally:
         aside.unlink(missing_ok=True)
 

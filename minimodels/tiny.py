@@ -1,7 +1,8 @@
 """Our own model files, and the small trained models that come with the book.
 
-A file is a .safetensors with our parameter names and, in its text metadata, all that is needed to build the model again: the class, the
-numbers of its constructor, its preprocessing and its tokenizer. `checkpoints_convert` writes the same files from official checkpoints.
+A file is a .safetensors with our parameter names and, in its text metadata, all that is needed to build the model
+again: the class, the numbers of its constructor, its preprocessing and its tokenizer. `checkpoints_convert` writes the
+same files from official checkpoints.
 """
 
 import importlib
@@ -75,10 +76,10 @@ def build(class_name: str, arguments: dict[str, Any]) -> nn.Module:
 
 
 def equip(model: nn.Module, about: dict[str, str]) -> nn.Module:
-    """Put `.preprocess` (picture -> tensor) and `.tokenize` (texts -> ids) beside the weights, and the metadata as `.about`."""
+    """Put `.preprocess` (picture -> tensor), `.tokenize` (texts -> ids) and the metadata, `.about`, beside the weights."""
     model.about = dict(about)  # type: ignore[assignment]
     if about.get("preprocess"):
-        model.preprocess = images.preprocess_from_dict(json.loads(about["preprocess"]))  # type: ignore[assignment]
+        model.preprocess = images.preprocess_from_dict(json.loads(about["preprocess"]))
     if about.get("tokenizer"):
         model.tokenize = tokenizer_from_dict(json.loads(about["tokenizer"]))  # type: ignore[assignment]
     return model
@@ -97,8 +98,8 @@ def save(path: str | Path, model: nn.Module, about: dict[str, Any], dtype: torch
     Args:
         path: the .safetensors file.
         model: its `state_dict` is stored under our names.
-        about: "class" and "arguments" (what the constructor was called with), "system", and where they apply "preprocess" and
-            "tokenizer"; values that are not text are stored as JSON.
+        about: "class" and "arguments" (what the constructor was called with), "system", and where they apply
+            "preprocess" and "tokenizer"; values that are not text are stored as JSON.
         dtype: convert floating tensors (torch.float16 for the embedded models); None keeps them.
     """
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}

@@ -1,7 +1,9 @@
 """The Vision Transformer: a picture cut into patches, read like a sentence (lesson 2.3).
 
-Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale", section 3.1, eq. 1 to 4.
-Follows the released weights as timm and transformers hold them: `norm_eps` 1e-6 (timm) or 1e-12 (transformers), exact GELU.
+Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale", section 3.1, eq.
+1 to 4.
+Follows the released weights as timm and transformers hold them: `norm_eps` 1e-6 (timm) or 1e-12 (transformers), exact
+GELU.
 
 Notation: B batch    N patches    D embed_dim    H W pixels    h w patch grid    C classes
 """
@@ -18,7 +20,8 @@ class ViT(nn.Module):
     """A plain Vision Transformer: patches, positions, pre-norm blocks, one linear head.
 
     Args:
-        image_size: (height, width) in pixels that the position table was trained for; other sizes get an interpolated table.
+        image_size: (height, width) in pixels that the position table was trained for; other sizes get an interpolated
+            table.
         patch_size: side of a square patch in pixels.
         embed_dim, depth, num_heads, mlp_dim: width, number of blocks, heads a block, hidden width of the MLP.
         num_classes: C; 0 leaves the head out and `forward` returns the pooled features.
@@ -27,7 +30,8 @@ class ViT(nn.Module):
         norm_after_pool: the last LayerNorm sees the pooled vector and not the tokens (timm's `fc_norm`).
         qkv_bias: whether q, k and v have a bias.
         norm_eps: epsilon of every LayerNorm.
-        antialias: how positions are resized: True as timm does (smoothed, in float32 whatever the model's dtype), False as transformers.
+        antialias: how positions are resized: True as timm does (smoothed, in float32 whatever the model's dtype), False
+            as transformers.
 
     Raises:
         UserError: `image_size` is not a multiple of `patch_size`, or there is neither a class token nor mean pooling.
@@ -70,7 +74,7 @@ class ViT(nn.Module):
         self.head = nn.Linear(embed_dim, num_classes) if num_classes else nn.Identity()
 
     def forward(self, image: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch classes"]:
-        """Class logits (B, C) of normalised pictures; pooled features (B, D) when there is no head (section 3.1, eq. 4)."""
+        """Class logits (B, C) of normalised pictures; pooled features (B, D) without a head (section 3.1, eq. 4)."""
         tokens = self.encode(image)
         if self.mean_pool:
             pooled = tokens[:, int(self.class_token is not None) :].mean(dim=1)  # (B, D)
@@ -79,7 +83,7 @@ class ViT(nn.Module):
         return self.head(self.pool_norm(pooled))  # (B, C)
 
     def encode(self, image: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch tokens dim"]:
-        """Tokens after the last norm: (B, 1 + N, D), class token first; (B, N, D) without one (section 3.1, eq. 1 to 3)."""
+        """Tokens after the last norm: (B, 1 + N, D), class token first; (B, N, D) without one (eq. 1 to 3)."""
         x = self.embed(image)
         for block in self.blocks:
             x = block(x)
@@ -93,7 +97,7 @@ class ViT(nn.Module):
         return x + self.positions((image.shape[-2] // self.patch_size, image.shape[-1] // self.patch_size))
 
     def positions(self, grid: tuple[int, int]) -> Float[Tensor, "tokens dim"]:
-        """The position table for a patch grid of h x w: the learned one, or resized from it (the class token's row stays as it is)."""
+        """The position table for a patch grid of h x w: the learned one, or resized from it (the class row stays)."""
         if grid == self.grid:
             return self.pos
         first = int(self.class_token is not None)
