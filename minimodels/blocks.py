@@ -62,7 +62,7 @@ class Attention(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch tokens dim"], mask: Bool[Tensor, "batch #heads #tokens tokens"] | None = None
     ) -> Float[Tensor, "batch tokens dim"]:
-        """Tokens in, tokens out; a key whose `mask` is False is not looked at. The kernel runs what `weights` spells out."""
+        """Tokens in, tokens out; a key whose `mask` is False is not seen. The kernel runs what `weights` spells out."""
         q, k, v = self.split_heads(x)
         mask = self.merge_causal(mask, x)
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=self.causal and mask is None)

@@ -18,7 +18,7 @@ NORM_EPS = 1e-5
 
 
 class ImageTower(nn.Module):
-    """CLIP's Vision Transformer: a ViT with one more LayerNorm before the blocks and a projection at the end (section 2.4).
+    """CLIP's ViT: one more LayerNorm before the blocks and a projection at the end (section 2.4).
 
     Args:
         embed_dim: E, the width of the shared space.
@@ -79,8 +79,8 @@ class ImageTower(nn.Module):
         grid = (height // self.patch_size, width // self.patch_size)
         if grid != self.grid and not resize:
             raise UserError(
-                f"this CLIP reads pictures of {self.image_size} x {self.image_size} pixels, here came {height} x
-                {width}; " "use the model's own .preprocess"
+                f"this CLIP reads pictures of {self.image_size} x {self.image_size} pixels, here came "
+                f"{height} x {width}; use the model's own .preprocess"
             )
         patches = self.patch_proj(split_patches(image, self.patch_size))  # (B, N, D)
         x = torch.cat([self.class_token.expand(len(patches), 1, -1), patches], dim=1)  # (B, 1 + N, D)

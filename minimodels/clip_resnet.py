@@ -32,7 +32,7 @@ class ConvNorm(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3, 1x1 convolutions beside a shortcut; a stride is an average pool before the last one and the shortcut."""
+    """1x1, 3x3, 1x1 convolutions beside a shortcut; a stride is an average pool before the last one and shortcut."""
 
     def __init__(self, channels: int, width: int, *, stride: int = 1):
         super().__init__()
@@ -118,8 +118,8 @@ class ResNetTower(nn.Module):
         height, width = image.shape[-2:]
         if (height, width) != (self.image_size, self.image_size):
             raise UserError(
-                f"this CLIP reads pictures of {self.image_size} x {self.image_size} pixels, here came {height} x
-                {width}; " "use the model's own .preprocess"
+                f"this CLIP reads pictures of {self.image_size} x {self.image_size} pixels, here came "
+                f"{height} x {width}; use the model's own .preprocess"
             )
         x = self.stem_features(image)
         for stage in self.stages:

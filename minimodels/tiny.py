@@ -76,7 +76,7 @@ def build(class_name: str, arguments: dict[str, Any]) -> nn.Module:
 
 
 def equip(model: nn.Module, about: dict[str, str]) -> nn.Module:
-    """Put `.preprocess` (picture -> tensor), `.tokenize` (texts -> ids) and the metadata, `.about`, beside the weights."""
+    """Put `.preprocess` (picture -> tensor), `.tokenize` (texts -> ids) and `.about` (metadata) beside the weights."""
     model.about = dict(about)  # type: ignore[assignment]
     if about.get("preprocess"):
         model.preprocess = images.preprocess_from_dict(json.loads(about["preprocess"]))
