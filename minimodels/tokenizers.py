@@ -150,9 +150,10 @@ def clip_merges(path: Path | None = None) -> tuple[tuple[str, str], ...]:
 class BytePairTokenizer:
     """Byte-level BPE as CLIP uses it: texts in, rows of ids out, padded with 0.
 
-    The vocabulary in order: 256 byte symbols, the same 256 ending in `</w>`, one symbol a merge, start of text, end of
-    text. No text is unknown: what no merge covers stays bytes. A special token written inside a text becomes its id, as
-    in the released CLIP (open_clip 3.3 spells them <start_of_text> and <end_of_text>).
+    The vocabulary in order: 256 byte symbols, the same 256 ending in `</w>`, one symbol a merge, start of text, end
+    of text. No text is unknown, what no merge covers stays bytes; the released pattern loses one character alone, the
+    Greek iota subscript U+0345. A special token written inside a text becomes its id, as in the released CLIP
+    (open_clip 3.3 spells the two <start_of_text> and <end_of_text>).
     """
 
     def __init__(
@@ -202,7 +203,7 @@ class BytePairTokenizer:
         """The ids of a whole text, without start and end of text and without a limit."""
         return [id for word in split_words(clean_text(text), self.special_tokens) for id in self.word_ids(word)]
 
-    def decode(self, ids: Iterable[int]) -> str:
+    def decode(self, ids: Iterable[int] | Int[Tensor, "ids"]) -> str:
         """The text of ids: lower case, a space after each word. Bytes that are no UTF-8 become U+FFFD.
 
         Raises UserError for an id outside the vocabulary.
