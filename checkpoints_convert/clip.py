@@ -170,7 +170,7 @@ def activation(told: Mapping[str, Any]) -> bool:
     """QuickGELU or not. OpenAI's names without the three scalars may be either: told, or assumed aloud."""
     if "quick_gelu" not in told:
         warnings.warn(
-            "nothing in these weights tells QuickGELU (OpenAI's training) from GELU (most open_clip ones): QuickGELU is "
+            "nothing in these weights tells QuickGELU (OpenAI's) from GELU (most of open_clip's): QuickGELU is "
             "assumed; say quick_gelu=False where it is not so",
             stacklevel=2,
         )

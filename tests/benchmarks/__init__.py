@@ -1,0 +1,1 @@
+"""Speed and memory beside the reference libraries: `python -m tests.benchmarks`."""
