@@ -125,8 +125,7 @@ def status(key: str) -> float:
 
 def machine() -> str:
     """The machine in words, without its name."""
-    model = (
-        re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text()) if Path("/proc/cpuinfo").exists() else None
-    )
-    return f"{model[1] if model else platform.processor()}, {os.cpu_count()} cores, one thread used; torch
-    {torch.__version__}"
+    cpus = Path("/proc/cpuinfo")
+    model = re.search(r"model name\s*: (.*)", cpus.read_text()) if cpus.exists() else None
+    name = model[1] if model else platform.processor()
+    return f"{name}, {os.cpu_count()} cores, one thread used; torch {torch.__version__}"
