@@ -7,7 +7,9 @@ to 8 bits after each of the two passes, so no other routine gives the same pixel
 Notation: H W pixels of a picture. Sizes are (height, width) as in tensors; only PIL itself says (width, height).
 """
 
+import importlib.util
 import math
+import textwrap
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -44,24 +46,21 @@ def open_image(path: str | Path) -> Image.Image:
     """
     path = Path(path)
     _check_file(path)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PIL's remarks about large pictures and odd metadata; errors stay errors
-        Image.init()
-        try:
-            picture = Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN])
-        except Image.UnidentifiedImageError as error:
-            raise UserError(f"{path} {_what_it_is(path)}") from error
-        except Image.DecompressionBombError as error:
-            raise UserError(_too_large(path)) from error
-        except Exception as error:
-            raise UserError(_damaged(path, error)) from error
-        with picture:
+    Image.init()
+    formats = [name for name in FORMATS if name in Image.OPEN]
+    try:  # PIL warns of large pictures and odd metadata: its errors count, its remarks do not
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=formats) as picture:
             if picture.width * picture.height > MAX_PIXELS:
-                raise UserError(_too_large(path))
-            try:
-                return repair(picture)
-            except Exception as error:  # PIL's decoders fail on damaged files in many ways, not only with OSError
-                raise UserError(_damaged(path, error)) from error
+                raise Image.DecompressionBombError
+            return repair(picture)
+    except Image.UnidentifiedImageError as error:
+        raise UserError(f"{path} {_what_it_is(path)}") from error
+    except Image.DecompressionBombError as error:
+        most = f"at most {MAX_PIXELS // 1_000_000} million pixels are decoded"
+        raise UserError(f"{path} is too large: {most}; make it smaller first") from error
+    except Exception as error:  # PIL's decoders fail on damaged files in many ways, not only with OSError
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path} is damaged or cut short ({reason}); get it again, or save it anew as PNG") from error
 
 
 def repair(image: Image.Image) -> Image.Image:
@@ -122,18 +121,9 @@ def _what_it_is(path: Path) -> str:
         return "is a HEIC photograph, which PIL cannot read; export it as JPEG or PNG"
     if head.startswith(b"%PDF") or b"<svg" in head:
         return "is a page or drawing, not a picture of pixels; export it as PNG"
-    if b"\0" not in head and not any(byte < 9 for byte in head):
+    if head.isascii() and b"\0" not in head:
         return "is text, not a picture; expected PNG, JPEG, WebP, GIF, TIFF, BMP ..."
     return "is not a picture that can be read, or its start is damaged; expected PNG, JPEG, WebP, GIF, TIFF, BMP ..."
-
-
-def _too_large(path: Path) -> str:
-    return f"{path} is too large: at most {MAX_PIXELS // 1_000_000} million pixels are decoded; make it smaller first"
-
-
-def _damaged(path: Path, error: Exception) -> str:
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return f"{path} is damaged or cut short ({reason}); get it again, or save it anew as PNG"
 
 
 # ---------------------------------------------------------------- the four steps
@@ -406,7 +396,7 @@ def picture_sheet(
 ) -> Image.Image:
     """Lay pictures out on white, row by row, each fitted into a square `cell`, its caption below it.
 
-    Captions are wrapped to the width of a cell, at most four lines. The built-in font knows Latin letters only.
+    Each line of a caption is wrapped to the width of a cell, at most four lines.
 
     Raises:
         UserError: no pictures, or captions that are not one a picture.
@@ -416,7 +406,7 @@ def picture_sheet(
             f"{len(images)} pictures and {len(captions)} captions, expected at least one and one caption each"
         )
     columns, gap, line = min(columns, len(images)), 12, round(1.3 * text_size)
-    font = ImageFont.load_default(text_size)
+    font = _font(text_size)
     texts = [_wrap(caption, font, cell) for caption in captions] or [[]] * len(images)
     rows = [range(start, min(start + columns, len(images))) for start in range(0, len(images), columns)]
     heights = [gap + cell + line * max(len(texts[number]) for number in row) for row in rows]
@@ -467,7 +457,7 @@ def _with_legend(
     image: Image.Image, names: Sequence[str], colours: Sequence[tuple[int, int, int]], text_size: int
 ) -> Image.Image:
     """The picture with one line a name below it: a square of the colour, then the name."""
-    font, line = ImageFont.load_default(text_size), round(1.5 * text_size)
+    font, line = _font(text_size), round(1.5 * text_size)
     width = max(image.width, 12 * text_size)
     lines = [(text, colour) for name, colour in zip(names, colours) for text in _wrap(name, font, width - 2 * line)]
     sheet = Image.new("RGB", (width, image.height + line * len(lines) + 8), "white")
@@ -480,23 +470,20 @@ def _with_legend(
     return sheet
 
 
-def _wrap(text: str, font: Any, width: int, most: int = 4) -> list[str]:
-    """Break a text into lines of at most `width` pixels; a longer word is cut, a longer text ends in "..."."""
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """DejaVu Sans out of the installed matplotlib, which is not imported; else PIL's own font, which has ASCII only."""
+    spec = importlib.util.find_spec("matplotlib")
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        path = Path(folder) / "mpl-data/fonts/ttf/DejaVuSans.ttf"
+        if path.is_file():
+            return ImageFont.truetype(str(path), size)
+    return ImageFont.load_default(size)
+
+
+def _wrap(text: str, font: Any, width: int) -> list[str]:
+    """Break each line of a text at about `width` pixels, going by the mean width of its letters; at most four lines."""
     lines: list[str] = []
-    for paragraph in text.splitlines():
-        lines.append("")
-        for word in paragraph.split():
-            longer = f"{lines[-1]} {word}".strip()
-            if lines[-1] and font.getlength(longer) > width:
-                lines.append(word)
-            else:
-                lines[-1] = longer
-    if len(lines) > most:
-        lines = [*lines[: most - 1], f"{lines[most - 1]} ..."]
-    return [_fit(line, font, width) for line in lines]
-
-
-def _fit(line: str, font: Any, width: int) -> str:
-    while line and font.getlength(line) > width:
-        line = f"{line.removesuffix('...')[:-1]}..." if line != "..." else ""
-    return line
+    for line in filter(str.strip, text.splitlines()):
+        letters = int(0.9 * width * len(line) / font.getlength(line))
+        lines += textwrap.wrap(line, max(letters, 5), max_lines=4, placeholder=" ...")
+    return lines
