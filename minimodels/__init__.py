@@ -1,8 +1,9 @@
 """Pixels & Prompts: compact models that read from top to bottom and load the official weights.
 
-`minimodels.tiny.load("tiny-clip")` gives an embedded model in eval mode, with `.preprocess` and `.tokenize` beside it.
+`minimodels.load("tiny-clip")` gives an embedded model in eval mode, with `.preprocess` and `.tokenize` beside it.
 """
 
 from minimodels.errors import UserError
+from minimodels.tiny import load
 
-__all__ = ["UserError"]
+__all__ = ["UserError", "load"]

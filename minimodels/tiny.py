@@ -16,8 +16,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from minimodels import images, tokenizers
 from minimodels.errors import UserError, write_aside
+from minimodels.images import preprocess_from_dict
+from minimodels.tokenizers import BytePairTokenizer
 
 WEIGHTS = Path(__file__).parent / "weights"
 CLASSES = {
@@ -79,7 +80,7 @@ def equip(model: nn.Module, about: dict[str, str]) -> nn.Module:
     """Put `.preprocess` (picture -> tensor), `.tokenize` (texts -> ids) and `.about` (metadata) beside the weights."""
     model.about = dict(about)  # type: ignore[assignment]
     if about.get("preprocess"):
-        model.preprocess = images.preprocess_from_dict(json.loads(about["preprocess"]))
+        model.preprocess = preprocess_from_dict(json.loads(about["preprocess"]))
     if about.get("tokenizer"):
         model.tokenize = tokenizer_from_dict(json.loads(about["tokenizer"]))  # type: ignore[assignment]
     return model
@@ -88,8 +89,8 @@ def equip(model: nn.Module, about: dict[str, str]) -> nn.Module:
 def tokenizer_from_dict(about: dict[str, Any]) -> Callable[..., torch.Tensor]:
     """The tokenizer a file names: CLIP's own, or byte-pair merges stored in the file."""
     if about["kind"] == "clip":
-        return tokenizers.BytePairTokenizer.clip(about["context_length"])
-    return tokenizers.BytePairTokenizer([tuple(pair) for pair in about["merges"]], about["context_length"])
+        return BytePairTokenizer.clip(about["context_length"])
+    return BytePairTokenizer([tuple(pair) for pair in about["merges"]], about["context_length"])
 
 
 def save(path: str | Path, model: nn.Module, about: dict[str, Any], dtype: torch.dtype | None = None) -> None:
