@@ -12,11 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from checkpoints_convert import clip, vit
-from checkpoints_convert.system import System, build_model, detect
+from checkpoints_convert.system import build_model, detect
+from checkpoints_convert.systems import SYSTEMS, find_system
 from minimodels.errors import UserError
-
-SYSTEMS: dict[str, System] = {module.SYSTEM.name: module.SYSTEM for module in (vit, clip)}
 
 __all__ = ["SYSTEMS", "build", "export"]
 
@@ -71,14 +69,3 @@ def export(model: nn.Module, target: str) -> dict[str, Tensor]:
     raise UserError(
         f"the format {target!r} cannot hold this {type(model).__name__}; {system.name} has {', '.join(system.formats)}"
     )
-
-
-def find_system(name: str) -> System:
-    """The system of that name.
-
-    Raises:
-        UserError: there is none.
-    """
-    if name not in SYSTEMS:
-        raise UserError(f"unknown system {name!r}; there are: {', '.join(SYSTEMS)}")
-    return SYSTEMS[name]

@@ -20,6 +20,7 @@ from minimodels.errors import UserError, write_aside
 from minimodels.images import preprocess_from_dict
 from minimodels.tokenizers import BytePairTokenizer
 
+JSON_KEYS = ("arguments", "preprocess", "tokenizer")
 WEIGHTS = Path(__file__).parent / "weights"
 CLASSES = {
     "ViT": "minimodels.vit",
@@ -55,18 +56,32 @@ def open_file(
     """
     try:
         with safe_open(path, framework="pt", device=str(device)) as file:
-            about = file.metadata() or {}
+            about = read_about(path, file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path} cannot be read as a safetensors file ({error}); is it complete?") from error
-    if about.get("class") not in CLASSES:
-        raise UserError(f"{path} is not one of our model files (no known class in its metadata); convert it first")
-    arguments = json.loads(about["arguments"])
-    model = build(about["class"], arguments)
     if dtype is not None:
         tensors = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
-    model.load_state_dict(tensors, assign=True)
+    try:
+        model = build(about["class"], about["arguments"])
+        model.load_state_dict(tensors, assign=True)
+    except (TypeError, RuntimeError) as error:  # arguments the class does not take; tensors that do not fill it
+        raise UserError(f"{path} does not hold a whole {about['class']}: {error}") from error
     return equip(model.eval(), about)
+
+
+def read_about(path: str | Path, metadata: dict[str, str]) -> dict[str, Any]:
+    """The metadata of one of our files, its JSON values parsed.
+
+    Raises:
+        UserError: it is not one of ours.
+    """
+    if metadata.get("class") not in CLASSES:
+        raise UserError(f"{path} is not one of our model files (no known class in its metadata); convert it first")
+    try:
+        return {key: json.loads(value) if key in JSON_KEYS else value for key, value in metadata.items()}
+    except ValueError as error:
+        raise UserError(f"{path} has damaged metadata ({error}); convert or fetch it again") from error
 
 
 def build(class_name: str, arguments: dict[str, Any]) -> nn.Module:
@@ -76,13 +91,13 @@ def build(class_name: str, arguments: dict[str, Any]) -> nn.Module:
         return cls(**arguments)
 
 
-def equip(model: nn.Module, about: dict[str, str]) -> nn.Module:
+def equip(model: nn.Module, about: dict[str, Any]) -> nn.Module:
     """Put `.preprocess` (picture -> tensor), `.tokenize` (texts -> ids) and `.about` (metadata) beside the weights."""
-    model.about = dict(about)  # type: ignore[assignment]
-    if about.get("preprocess"):
-        model.preprocess = preprocess_from_dict(json.loads(about["preprocess"]))
-    if about.get("tokenizer"):
-        model.tokenize = tokenizer_from_dict(json.loads(about["tokenizer"]))  # type: ignore[assignment]
+    model.about = about  # type: ignore[assignment]
+    if "preprocess" in about:
+        model.preprocess = preprocess_from_dict(about["preprocess"])  # type: ignore[assignment]
+    if "tokenizer" in about:
+        model.tokenize = tokenizer_from_dict(about["tokenizer"])  # type: ignore[assignment]
     return model
 
 
@@ -100,12 +115,12 @@ def save(path: str | Path, model: nn.Module, about: dict[str, Any], dtype: torch
         path: the .safetensors file.
         model: its `state_dict` is stored under our names.
         about: "class" and "arguments" (what the constructor was called with), "system", and where they apply
-            "preprocess" and "tokenizer"; values that are not text are stored as JSON.
+            "preprocess" (`images.preprocess_to_dict`) and "tokenizer" ({"kind": "clip" or "merges", "context_length"}).
         dtype: convert floating tensors (torch.float16 for the embedded models); None keeps them.
     """
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     if dtype is not None:
         state = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in state.items()}
-    text = {key: value if isinstance(value, str) else json.dumps(value) for key, value in about.items()}
+    text = {key: json.dumps(value) if key in JSON_KEYS else str(value) for key, value in about.items()}
     with write_aside(path) as aside:
         save_file(state, aside, metadata=text)
