@@ -94,7 +94,7 @@ def _grey_to_8_bits(image: Image.Image) -> Image.Image:
     low, high = values.min(), values.max()
     white = 65535.0 if image.mode == "I" else 1.0 if high <= 1 else 255.0
     if low < 0 or high > white:
-        values, white = values - low, high - low
+        values, white = values - low, (high - low) or 1.0
     return Image.fromarray(np.rint(values * (255 / white)).astype(np.uint8))
 
 
