@@ -110,6 +110,13 @@ def test_animations_give_their_first_frame(ending, tmp_path):
     assert np.array(open_image(tmp_path / f"it.{ending}"))[5, 5].tolist() == [255, 0, 0]
 
 
+def test_a_phone_photograph_with_a_second_picture_inside(tmp_path):
+    """Phones write JPEGs with a preview or a depth map behind the picture (MPO)."""
+    frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "it.jpg", format="MPO", save_all=True, append_images=frames[1:])
+    assert np.abs(np.array(open_image(tmp_path / "it.jpg")) - np.array([255.0, 0, 0])).max() < 3
+
+
 def test_one_pixel(tmp_path):
     Image.new("RGB", (1, 1), (255, 128, 0)).save(tmp_path / "it.png")
     prepared = CLIPPreprocess(32)(open_image(tmp_path / "it.png"))
