@@ -12,11 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from checkpoints_convert.load import load
 from checkpoints_convert.system import build_model, detect
 from checkpoints_convert.systems import SYSTEMS, find_system
 from minimodels.errors import UserError
 
-__all__ = ["SYSTEMS", "build", "export"]
+__all__ = ["SYSTEMS", "build", "export", "load"]
 
 
 def build(

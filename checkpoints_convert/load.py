@@ -1,0 +1,90 @@
+"""From a name or a file to a model that answers: find the file, read it, convert it, put pixels and words beside it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from checkpoints_convert import hub
+from checkpoints_convert.files import Checkpoint, read_tensors
+from checkpoints_convert.system import System, build_model, detect
+from checkpoints_convert.systems import SYSTEMS
+from minimodels import tiny
+from minimodels.images import CLIPPreprocess, TimmPreprocess, TransformersPreprocess, preprocess_to_dict
+
+
+def load(
+    name_or_path: str | Path,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = torch.float32,
+    **told: Any,
+) -> nn.Module:
+    """A filled model in eval mode, with `.preprocess` and, where it reads text, `.tokenize`.
+
+    Args:
+        name_or_path: an official name (see `python -m checkpoints_convert list`; fetched into the cache when it is not
+            there), an official file or folder, a file that we wrote, or the name of an embedded model.
+        device, dtype: of the model; dtype None keeps the checkpoint's.
+        told: what neither shapes nor a config can tell (`quick_gelu=False` ...).
+
+    Raises:
+        UserError: no such name or file, a file that is not a checkpoint, a checkpoint that does not fill the model.
+    """
+    path = Path(name_or_path)
+    if path.exists():
+        return load_file(path, device, dtype, told)
+    if str(name_or_path) in tiny.names():
+        return tiny.load(str(name_or_path), device, dtype or torch.float16)
+    entry = hub.find(str(name_or_path))
+    weights = hub.fetch(entry)[0]
+    return load_file(weights, device, dtype, {**entry.told, **told}, entry.format)
+
+
+def load_file(
+    path: Path,
+    device: str | torch.device,
+    dtype: torch.dtype | None,
+    told: Mapping[str, Any],
+    format_name: str | None = None,
+) -> nn.Module:
+    """The same from a file or a folder on disk; a config beside the weights is read too, what is told wins."""
+    checkpoint = read_tensors(path)
+    if checkpoint.metadata.get("class") in tiny.CLASSES:
+        return tiny.open_file(checkpoint.path, device, dtype)
+    system_name, found = detect(checkpoint.tensors, SYSTEMS)
+    system = SYSTEMS[system_name]
+    known = {**system.from_config(config_of(checkpoint)), **told}
+    model = build_model(checkpoint.tensors, system, format_name or found, known, dtype, device)
+    about = {**model.about, **surroundings(checkpoint, system, model)}  # type: ignore[dict-item]
+    return tiny.equip(model, about)
+
+
+def config_of(checkpoint: Checkpoint) -> Mapping[str, Any]:
+    """The library's own config beside the weights, whichever there is."""
+    return checkpoint.extras.get("open_clip_config") or checkpoint.extras.get("config") or {}
+
+
+def surroundings(checkpoint: Checkpoint, system: System, model: nn.Module) -> dict[str, Any]:
+    """Preprocessing and tokenizer, as the config beside the weights says or as the system's official ones are."""
+    about: dict[str, Any] = model.about  # type: ignore[assignment]
+    size, extras = about["arguments"]["image_size"], checkpoint.extras
+    preprocess: CLIPPreprocess | TimmPreprocess | TransformersPreprocess
+    if "preprocessor_config" in extras:
+        preprocess = TransformersPreprocess.from_config(extras["preprocessor_config"])
+    elif system.name == "clip":
+        preprocess = CLIPPreprocess(size, **_mean_and_std(extras.get("open_clip_config", {}).get("preprocess_cfg", {})))
+    else:
+        told = extras.get("config", {}).get("pretrained_cfg", {})
+        numbers = {key: told[key] for key in ("crop_pct", "interpolation") if key in told}
+        preprocess = TimmPreprocess(size[0], **numbers, **_mean_and_std(told))
+    found: dict[str, Any] = {"preprocess": preprocess_to_dict(preprocess)}
+    if system.name == "clip":
+        found["tokenizer"] = {"kind": "clip", "context_length": about["arguments"]["context_length"]}
+    return found
+
+
+def _mean_and_std(config: Mapping[str, Any]) -> dict[str, tuple[float, ...]]:
+    """Mean and std of a config, where it has them."""
+    return {key: tuple(config[key]) for key in ("mean", "std") if config.get(key)}
