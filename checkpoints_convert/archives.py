@@ -158,7 +158,7 @@ class _Blocks:
                 numbers = torch.empty(end - start, dtype=torch.uint8, device="cpu")
                 with self.path.open("rb") as file:
                     file.seek(start)
-                    file.readinto(memoryview(numbers.numpy()))
+                    file.readinto(numbers.numpy().data)
                 self.cache[key] = numbers.untyped_storage()
         return self.cache[key]
 

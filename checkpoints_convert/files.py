@@ -204,7 +204,7 @@ def _read_file(path: Path, part: str | None) -> Checkpoint:
         return _from_value(path, *read_zip(path), part)
     if len(head) > 8 and head[8:9] == b"{" and not head.lstrip().startswith(b"<"):
         return _read_safetensors(path, size, struct.unpack("<Q", head[:8])[0])
-    what = _foreign(head, size)
+    what = foreign(head, size)
     if what is None:
         try:
             return _from_value(path, "torch_legacy", read_legacy(path), part)
@@ -215,7 +215,7 @@ def _read_file(path: Path, part: str | None) -> Checkpoint:
     raise UserError(f"{path} is {what}; {EXPECTED}. {AGAIN}, or check where it came from.")
 
 
-def _foreign(head: bytes, size: int) -> str | None:
+def foreign(head: bytes, size: int) -> str | None:
     """What a file is that is no checkpoint, by its first bytes; None when they say nothing."""
     start = head.lstrip()[:64].lower()
     if size == 0:

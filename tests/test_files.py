@@ -162,7 +162,7 @@ class Visual(nn.Module):
 
 
 class ArchivedCLIP(nn.Module):
-    """What matters of OpenAI's archives: names, three int64 scalars, float16 weights beside float32 norms and tables."""
+    """What matters of OpenAI's archives: names, three int64 scalars, float16 weights beside float32 norms."""
 
     def __init__(self, width: int = 8):
         super().__init__()

@@ -1,0 +1,197 @@
+"""The official checkpoints that `hub.py` can fetch.
+
+Where the numbers come from: OpenAI's sha256 are part of its loader's addresses; revisions, sizes and sha256 of the
+Hugging Face files are those that public projects pin for the same revision, compared with each other where several
+do. A hash or size that no source gives is None; the hash is then recorded at the first download, and later downloads
+are compared with it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+OPENAI_LICENCE = "MIT"  # the repository's; its model card asks for research use
+LAION_SHA256 = "ac4f8c4b88af6d963118cbf40ad93176d092abbedfcb752601ae1866352656e6"
+TOKENIZER_FILES = ("merges.txt", "vocab.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of a checkpoint; optional ones (tokenizer files, which we do not read) may be missing."""
+
+    name: str
+    size: int | None = None
+    sha256: str | None = None
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One official checkpoint.
+
+    Args:
+        name: what a user types.
+        system, format: how its names are read, as in `build(tensors, system, format=format)`.
+        licence: of the weights.
+        files: the weights first.
+        repo, revision: on the Hugging Face hub; None for a file with an address of its own.
+        told: what its shapes cannot tell, as in `build(..., **told)`.
+        preprocess: "clip" (OpenAI's, of the size the weights imply), "transformers" (preprocessor_config.json) or
+            "timm" (config.json).
+        tokenizer: "clip", or None where no text is read.
+        note: one line for the list.
+    """
+
+    name: str
+    system: str
+    format: str
+    licence: str
+    files: tuple[File, ...]
+    repo: str | None = None
+    revision: str = "main"
+    told: Mapping[str, Any] = field(default_factory=dict)
+    preprocess: str = "clip"
+    tokenizer: str | None = "clip"
+    note: str = ""
+
+    @property
+    def weights(self) -> File:
+        """The file with the tensors."""
+        return self.files[0]
+
+
+def _openai(name: str, sha256: str, note: str) -> Entry:
+    """One of the nine TorchScript archives of OpenAI's own loader, by the name it has there."""
+    weights = File(name.replace("/", "-").replace("@", "-") + ".pt", None, sha256)
+    form = "openai_resnet" if name.startswith("RN") else "openai"
+    return Entry(name, "clip", form, OPENAI_LICENCE, (weights,), told={"quick_gelu": True}, note=note)
+
+
+def _clip_repo(repo: str, revision: str, weights: File, note: str) -> Entry:
+    """One of OpenAI's CLIPs in transformers' layout."""
+    small = (File("config.json"), File("preprocessor_config.json"))
+    return Entry(
+        name=repo,
+        system="clip",
+        format="transformers",
+        licence=OPENAI_LICENCE,
+        files=(weights, *small, *(File(name, optional=True) for name in TOKENIZER_FILES)),
+        repo=repo,
+        revision=revision,
+        told={"quick_gelu": True},
+        preprocess="transformers",
+        note=note,
+    )
+
+
+def _timm(size: str, revision: str, weights: File, note: str) -> Entry:
+    """One of timm's ViTs of "How to train your ViT?" (Steiner et al. 2021), fine-tuned on ImageNet-1k."""
+    repo = f"timm/vit_{size}_patch16_224.augreg_in21k_ft_in1k"
+    return Entry(
+        name=repo,
+        system="vit",
+        format="timm",
+        licence="Apache-2.0",
+        files=(weights, File("config.json")),
+        repo=repo,
+        revision=revision,
+        preprocess="timm",
+        tokenizer=None,
+        note=note,
+    )
+
+
+ENTRIES: tuple[Entry, ...] = (
+    _clip_repo(
+        "openai/clip-vit-base-patch32",
+        "3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268",
+        File("pytorch_model.bin", 605247071, "a63082132ba4f97a80bea76823f544493bffa8082296d62d71581a4feff1576f"),
+        "CLIP ViT-B/32, the usual first choice",
+    ),
+    _clip_repo(
+        "openai/clip-vit-base-patch16",
+        "57c216476eefef5ab752ec549e440a49ae4ae5f3",
+        File("pytorch_model.bin", 598641023, "ec89c7b09c749a60aae3c9cd910516f24b58214a7df060b48962d14c469cfbf0"),
+        "CLIP ViT-B/16",
+    ),
+    _clip_repo(
+        "openai/clip-vit-large-patch14",
+        "32bd64288804d66eefd0ccbe215aa642df71cc41",
+        File("model.safetensors", 1710540580, "a2bf730a0c7debf160f7a6b50b3aaf3703e7e88ac73de7a314903141db026dcb"),
+        "CLIP ViT-L/14",
+    ),
+    _clip_repo(
+        "openai/clip-vit-large-patch14-336",
+        "ce19dc912ca5cd21c8a653c79e251e808ccabcd1",
+        File("pytorch_model.bin", 1711974081, "c6032c2e0caae3dc2d4fba35535fa6307dbb49df59c7e182b1bc4b3329b81801"),
+        "CLIP ViT-L/14 at 336 pixels",
+    ),
+    Entry(
+        name="laion/CLIP-ViT-B-32-laion2B-s34B-b79K",
+        system="clip",
+        format="open_clip",
+        licence="MIT",
+        files=(File("open_clip_model.safetensors", 605143316, LAION_SHA256), File("open_clip_config.json")),
+        repo="laion/CLIP-ViT-B-32-laion2B-s34B-b79K",
+        revision="1a25a446712ba5ee05982a381eed697ef9b435cf",
+        told={"quick_gelu": False},
+        note="open_clip's ViT-B/32, trained on LAION-2B",
+    ),
+    Entry(
+        name="google/vit-base-patch16-224",
+        system="vit",
+        format="transformers",
+        licence="Apache-2.0",
+        files=(File("model.safetensors", 346293852), File("config.json"), File("preprocessor_config.json")),
+        repo="google/vit-base-patch16-224",
+        revision="3f49326eb077187dfe1c2a2bb15fbd74e6ab91e3",
+        told={"norm_eps": 1e-12},
+        preprocess="transformers",
+        tokenizer=None,
+        note="ViT-B/16, 1000 ImageNet classes",
+    ),
+    _timm(
+        "tiny",
+        "7d3afdd0cf93ad84d986eb2d6bcc5812ebd0b106",
+        File("model.safetensors", None, "fecf81b492bd13ee7a5297cb74d1d417aac8bf7e1b7d96aed89c4691984587ed"),
+        "ViT-Ti/16, 1000 ImageNet classes",
+    ),
+    _timm(
+        "small",
+        "7e2c55630205e1266030f18370f4c6ed1a514b52",
+        File("model.safetensors", 88216496, "79c03c635cdfd798a364a9d8c4e5c0b7255b975ea2c9616046d4f77ab01435aa"),
+        "ViT-S/16, 1000 ImageNet classes",
+    ),
+    _timm("base", "main", File("model.safetensors"), "ViT-B/16, 1000 ImageNet classes"),
+    _timm(
+        "large",
+        "0930ab3308b84cb2ae091a4a80703c459412a4c7",
+        File("model.safetensors", None, "109390825a5bada2864f1b74445a63d29c51ef079c349644bc98996c452f6cf1"),
+        "ViT-L/16, 1000 ImageNet classes",
+    ),
+    _openai("RN50", "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762", "OpenAI's archive: ResNet-50"),
+    _openai(
+        "RN101", "8fa8567bab74a42d41c5915025a8e4538c3bdbe8804a470a72f30b0d94fab599", "OpenAI's archive: ResNet-101"
+    ),
+    _openai("RN50x4", "7e526bd135e493cef0776de27d5f42653e6b4c8bf9e0f653bb11773263205fdd", "OpenAI's archive: 4 x RN50"),
+    _openai(
+        "RN50x16", "52378b407f34354e150460fe41077663dd5b39c54cd0bfd2b27167a4a06ec9aa", "OpenAI's archive: 16 x RN50"
+    ),
+    _openai(
+        "RN50x64", "be1cfb55d75a9666199fb2206c106743da0f6468c9d327f3e0d0a543a9919d9c", "OpenAI's archive: 64 x RN50"
+    ),
+    _openai(
+        "ViT-B/32", "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af", "OpenAI's archive: ViT-B/32"
+    ),
+    _openai(
+        "ViT-B/16", "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f", "OpenAI's archive: ViT-B/16"
+    ),
+    _openai(
+        "ViT-L/14", "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836", "OpenAI's archive: ViT-L/14"
+    ),
+    _openai(
+        "ViT-L/14@336px",
+        "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02",
+        "OpenAI's archive: ViT-L/14 at 336 pixels",
+    ),
+)
