@@ -10,8 +10,9 @@ from typing import Any
 
 from torch import Tensor
 
-from checkpoints_convert.system import Architecture, Format, System, count_blocks
+from checkpoints_convert.system import Architecture, Format, System, count_blocks, mean_and_std
 from checkpoints_convert.tables import FLATTEN_KERNEL, STACK_ROWS, TRANSPOSE, Row, Table
+from minimodels.images import CLIPPreprocess, TransformersPreprocess, preprocess_to_dict
 
 SIZE = "a size as a number, read from the shapes instead"
 SCALARS = ("input_resolution", "context_length", "vocab_size")
@@ -192,4 +193,14 @@ def from_config(config: Mapping[str, Any]) -> dict[str, Any]:
     return told
 
 
-SYSTEM = System("clip", FORMATS, architecture, ("vision_heads", "text_heads", "quick_gelu"), from_config)
+def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Mapping[str, Any]) -> dict[str, Any]:
+    """CLIP's tokenizer, and its preprocessing: as a config beside the weights says, else OpenAI's at the model's size."""
+    if "preprocessor_config" in beside:
+        preprocess = preprocess_to_dict(TransformersPreprocess.from_config(beside["preprocessor_config"]))
+    else:
+        numbers = mean_and_std(beside.get("open_clip_config", {}).get("preprocess_cfg", {}))
+        preprocess = preprocess_to_dict(CLIPPreprocess(arguments["image_size"], **numbers))
+    return {"preprocess": preprocess, "tokenizer": {"kind": "clip", "context_length": arguments["context_length"]}}
+
+
+SYSTEM = System("clip", FORMATS, architecture, ("vision_heads", "text_heads", "quick_gelu"), from_config, surroundings)

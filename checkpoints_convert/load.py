@@ -9,10 +9,9 @@ from torch import nn
 
 from checkpoints_convert import hub
 from checkpoints_convert.files import Checkpoint, read_tensors
-from checkpoints_convert.system import System, build_model, detect
+from checkpoints_convert.system import build_model, detect
 from checkpoints_convert.systems import SYSTEMS
 from minimodels import tiny
-from minimodels.images import CLIPPreprocess, TimmPreprocess, TransformersPreprocess, preprocess_to_dict
 
 
 def load(
@@ -57,34 +56,11 @@ def load_file(
     system = SYSTEMS[system_name]
     known = {**system.from_config(config_of(checkpoint)), **told}
     model = build_model(checkpoint.tensors, system, format_name or found, known, dtype, device)
-    about = {**model.about, **surroundings(checkpoint, system, model)}  # type: ignore[dict-item]
-    return tiny.equip(model, about)
+    about: dict[str, Any] = model.about  # type: ignore[assignment]
+    beside = system.surroundings(about["arguments"], about["format"], checkpoint.extras)
+    return tiny.equip(model, {**about, **beside})
 
 
 def config_of(checkpoint: Checkpoint) -> Mapping[str, Any]:
     """The library's own config beside the weights, whichever there is."""
     return checkpoint.extras.get("open_clip_config") or checkpoint.extras.get("config") or {}
-
-
-def surroundings(checkpoint: Checkpoint, system: System, model: nn.Module) -> dict[str, Any]:
-    """Preprocessing and tokenizer, as the config beside the weights says or as the system's official ones are."""
-    about: dict[str, Any] = model.about  # type: ignore[assignment]
-    size, extras = about["arguments"]["image_size"], checkpoint.extras
-    preprocess: CLIPPreprocess | TimmPreprocess | TransformersPreprocess
-    if "preprocessor_config" in extras:
-        preprocess = TransformersPreprocess.from_config(extras["preprocessor_config"])
-    elif system.name == "clip":
-        preprocess = CLIPPreprocess(size, **_mean_and_std(extras.get("open_clip_config", {}).get("preprocess_cfg", {})))
-    else:
-        told = extras.get("config", {}).get("pretrained_cfg", {})
-        numbers = {key: told[key] for key in ("crop_pct", "interpolation") if key in told}
-        preprocess = TimmPreprocess(size[0], **numbers, **_mean_and_std(told))
-    found: dict[str, Any] = {"preprocess": preprocess_to_dict(preprocess)}
-    if system.name == "clip":
-        found["tokenizer"] = {"kind": "clip", "context_length": about["arguments"]["context_length"]}
-    return found
-
-
-def _mean_and_std(config: Mapping[str, Any]) -> dict[str, tuple[float, ...]]:
-    """Mean and std of a config, where it has them."""
-    return {key: tuple(config[key]) for key in ("mean", "std") if config.get(key)}

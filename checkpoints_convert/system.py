@@ -46,6 +46,8 @@ class System:
             missing: KeyError.
         told_keys: what a caller may tell.
         from_config: a transformers / timm / open_clip config (parsed JSON) -> the same keys.
+        surroundings: constructor arguments, format name and the JSON files beside the weights -> "preprocess" and, where
+            text is read, "tokenizer", as `minimodels.tiny.save` stores them.
     """
 
     name: str
@@ -53,6 +55,7 @@ class System:
     architecture: Callable[[Mapping[str, Tensor], Mapping[str, Any]], Architecture]
     told_keys: tuple[str, ...]
     from_config: Callable[[Mapping[str, Any]], dict[str, Any]]
+    surroundings: Callable[[Mapping[str, Any], str, Mapping[str, Any]], dict[str, Any]] = lambda *_: {}
 
 
 def detect(tensors: Mapping[str, Tensor], systems: Mapping[str, System]) -> tuple[str, str]:
@@ -174,3 +177,8 @@ def count_blocks(tensors: Mapping[str, Tensor], prefix: str) -> int:
     """How many numbered modules there are under a prefix: 'blocks.' -> depth."""
     numbers = {name[len(prefix) :].split(".", 1)[0] for name in tensors if name.startswith(prefix)}
     return len(numbers)
+
+
+def mean_and_std(config: Mapping[str, Any]) -> dict[str, tuple[float, ...]]:
+    """The "mean" and "std" of a config, where it has them."""
+    return {key: tuple(config[key]) for key in ("mean", "std") if config.get(key)}

@@ -9,9 +9,10 @@ from typing import Any
 
 from torch import Tensor
 
-from checkpoints_convert.system import Architecture, Format, System, count_blocks
+from checkpoints_convert.system import Architecture, Format, System, count_blocks, mean_and_std
 from checkpoints_convert.tables import FIRST, FIRST_FIRST, FLATTEN_KERNEL, STACK_ROWS, Row, Table
 from minimodels.errors import UserError
+from minimodels.images import TimmPreprocess, TransformersPreprocess, preprocess_to_dict
 
 TIMM: list[Row] = [
     ("patch_embed.proj.weight", "patch_proj.weight", FLATTEN_KERNEL),
@@ -134,6 +135,17 @@ def from_config(config: Mapping[str, Any]) -> dict[str, Any]:
     return {}
 
 
-SYSTEM = System(
-    "vit", FORMATS, architecture, ("image_size", "num_heads", "mean_pool", "norm_eps", "antialias"), from_config
-)
+def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Mapping[str, Any]) -> dict[str, Any]:
+    """The preprocessing: as a config beside the weights says, else the library's usual one at the model's size."""
+    height, width = arguments["image_size"]
+    if format_name.startswith("transformers"):
+        usual = {"image_processor_type": "ViTImageProcessor", "size": {"height": height, "width": width}}
+        config = beside.get("preprocessor_config", usual)
+        return {"preprocess": preprocess_to_dict(TransformersPreprocess.from_config(config))}
+    told = beside.get("config", {}).get("pretrained_cfg", {})
+    numbers = {key: told[key] for key in ("crop_pct", "interpolation") if key in told}
+    return {"preprocess": preprocess_to_dict(TimmPreprocess(height, **numbers, **mean_and_std(told)))}
+
+
+TOLD_KEYS = ("image_size", "num_heads", "mean_pool", "norm_eps", "antialias")
+SYSTEM = System("vit", FORMATS, architecture, TOLD_KEYS, from_config, surroundings)
