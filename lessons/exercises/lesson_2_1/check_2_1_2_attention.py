@@ -1,0 +1,96 @@
+"""The check of 2.1.2: attention against torch.nn.functional.scaled_dot_product_attention."""
+
+import torch
+import torch.nn.functional as F
+from einops import einsum
+
+from lessons.checker import Mistake, Task
+
+HINTS = [
+    (
+        "The shapes do not fit",
+        "Write the axes out: einsum(q, k, 'b heads i d, b heads j d -> b heads i j'). i counts queries, j counts keys; "
+        "d is summed because it is missing on the right.",
+    ),
+    (
+        "The numbers are off, the shape is right",
+        "What divides the scores? Look at the root in the formula, and at which d it is.",
+    ),
+    ("Still off", "The softmax runs over the keys j (the last axis of the scores): each query shares out one whole."),
+]
+
+
+def attention(q, k, v):
+    scores = einsum(q, k, "b heads i d, b heads j d -> b heads i j") * q.shape[-1] ** -0.5
+    return einsum(scores.softmax(dim=-1), v, "b heads i j, b heads j e -> b heads i e")
+
+
+def cases(random):
+    for batch, heads, n, m, d, e in [(2, 1, 3, 3, 4, 4), (2, 3, 5, 7, 8, 6), (3, 2, 4, 4, 4, 4), (2, 2, 1, 5, 3, 2)]:
+        yield {"q": random(batch, heads, n, d), "k": random(batch, heads, m, d), "v": random(batch, heads, m, e)}
+
+
+def flawed(q, k, v, scale="head_dim", axis=-1, when="before", normalised=True):
+    factor = {"head_dim": q.shape[-1], "none": 1, "all": q.shape[1] * q.shape[-1], "keys": k.shape[-2]}.get(
+        scale, 1
+    ) ** -0.5
+    if scale == "no root":
+        factor = 1 / q.shape[-1]
+    if scale == "times":
+        factor = q.shape[-1] ** 0.5
+    scores = q @ k.transpose(-2, -1)
+    if when == "before":
+        scores = scores * factor
+    weights = scores.softmax(dim=axis) if normalised else scores
+    if when == "after":
+        weights = weights * factor
+    return weights @ v
+
+
+TASKS = [
+    Task(
+        "attention",
+        cases,
+        reference=F.scaled_dot_product_attention,
+        like="torch.nn.functional.scaled_dot_product_attention",
+        gradients=("q", "k", "v"),
+        forbidden=("scaled_dot_product_attention", "MultiheadAttention", "multi_head_attention_forward"),
+        mistakes=[
+            Mistake(
+                "the reference without the 1/sqrt(head_dim) scale",
+                flawed,
+                scale="none",
+                fix="Multiply the scores by head_dim**-0.5 before the softmax; head_dim is q.shape[-1].",
+            ),
+            Mistake("the reference with 1/head_dim as scale: the root is missing", flawed, scale="no root"),
+            Mistake(
+                "the reference with the scale upside down: sqrt(head_dim) multiplies instead of dividing",
+                flawed,
+                scale="times",
+            ),
+            Mistake(
+                "the reference scaled by 1/sqrt(heads * head_dim), the whole width",
+                flawed,
+                scale="all",
+                fix="Each head compares vectors of head_dim numbers: scale by its root.",
+            ),
+            Mistake(
+                "the reference scaled by 1/sqrt(number of keys)",
+                flawed,
+                scale="keys",
+                fix="Use q.shape[-1], not k.shape[-2].",
+            ),
+            Mistake(
+                "the reference with the softmax over the queries instead of the keys",
+                flawed,
+                axis=-2,
+                fix="Use dim=-1, the axis of the keys, so that each query's weights sum to one.",
+            ),
+            Mistake(
+                "the reference with the softmax over the heads", flawed, axis=1, fix="Use dim=-1, the axis of the keys."
+            ),
+            Mistake("the reference scaled after the softmax instead of before it", flawed, when="after"),
+            Mistake("the reference without the softmax", flawed, normalised=False),
+        ],
+    )
+]
