@@ -194,7 +194,7 @@ def from_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Mapping[str, Any]) -> dict[str, Any]:
-    """CLIP's tokenizer, and its preprocessing: as a config beside the weights says, else OpenAI's at the model's size."""
+    """CLIP's tokenizer, and its preprocessing: as a config beside the weights says, else OpenAI's."""
     if "preprocessor_config" in beside:
         preprocess = preprocess_to_dict(TransformersPreprocess.from_config(beside["preprocessor_config"]))
     else:

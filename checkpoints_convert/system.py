@@ -46,7 +46,7 @@ class System:
             missing: KeyError.
         told_keys: what a caller may tell.
         from_config: a transformers / timm / open_clip config (parsed JSON) -> the same keys.
-        surroundings: constructor arguments, format name and the JSON files beside the weights -> "preprocess" and, where
+        surroundings: constructor arguments, format name, the JSON files beside the weights -> "preprocess" and, where
             text is read, "tokenizer", as `minimodels.tiny.save` stores them.
     """
 
