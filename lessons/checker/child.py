@@ -1,7 +1,7 @@
 """The process in which learners' files run: python -m lessons.checker.child JOB RESULT TRACE (started by runner.py).
 
-Reads a job as JSON, writes one line of JSON to RESULT when an exercise is about to start and one when it is done. When the time is over,
-faulthandler writes where the file was to TRACE and ends the process.
+Reads a job as JSON, writes one line of JSON to RESULT when an exercise is about to start and one when it is done. When
+the time is over, faulthandler writes where the file was to TRACE and ends the process.
 """
 
 from __future__ import annotations

@@ -23,7 +23,8 @@ def diagnose(
         return None
     if changes_by_itself(task, handed_in, prepared[0], answers[0]):
         return (
-            "Your function gives another answer each time it is called with the same inputs: is something random in it?",
+            "Your function gives another answer each time it is called with the same inputs: is something random in "
+            "it?",
             "",
         )
     if problem.gradient:
@@ -140,7 +141,7 @@ def factor_of(got: Tensor, want: Tensor) -> float:
 
 
 def sources(factor: float, case: Case) -> set[str]:
-    """Where a factor may come from: the length of some axis or a number among the inputs, its root, or one over these."""
+    """Where a factor may come from: the length of an axis or a number among the inputs, its root, or one over these."""
     lengths: dict[str, int] = {}
     for name, value in case.inputs.items():
         if isinstance(value, Tensor):

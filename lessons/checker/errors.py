@@ -13,14 +13,17 @@ from typing import Any
 MEANINGS = [
     (
         r"mat1 and mat2 shapes cannot be multiplied \((?P<a>\w+) and (?P<b>\w+)\)",
-        "a matrix product of {a} with {b}: the last axis of the first must be as long as the last but one of the second",
+        "a matrix product of {a} with {b}: the last axis of the first must be as long as the last but one of the "
+        "second",
     ),
     (
-        r"Expected size for first two dimensions of batch2 tensor to be: \[(?P<a>[\d, ]+)\] but got: \[(?P<b>[\d, ]+)\]",
+        r"Expected size for first two dimensions of batch2 tensor to be: \[(?P<a>[\d, ]+)\] but got: \[(?P<b>[\d, "
+        r"]+)\]",
         "a product of batches of matrices does not fit: the second should start with ({a}), it starts with ({b})",
     ),
     (
-        r"The size of tensor a \((?P<a>\d+)\) must match the size of tensor b \((?P<b>\d+)\) at non-singleton dimension (?P<c>\d+)",
+        r"The size of tensor a \((?P<a>\d+)\) must match the size of tensor b \((?P<b>\d+)\) at non-singleton "
+        r"dimension (?P<c>\d+)",
         "two tensors meet whose axis {c} has {a} and {b} places: only equal lengths, or a length of 1, go together",
     ),
     (
@@ -29,18 +32,21 @@ MEANINGS = [
     ),
     (
         r"view size is not compatible",
-        "view() needs the numbers to lie in this order in memory; after a transpose they do not: use reshape or rearrange",
+        "view() needs the numbers to lie in this order in memory; after a transpose they do not: use reshape or "
+        "rearrange",
     ),
     (
         r"Dimension out of range \(expected to be in range of \[(?P<a>-?\d+), (?P<b>-?\d+)\], but got (?P<c>-?\d+)\)",
         "axis {c} was asked for, this tensor has axes {a} to {b} only",
     ),
     (
-        r"(Sizes of tensors must match except in dimension (?P<a>\d+)\. Expected size (?P<b>\d+) but got size (?P<c>\d+))",
+        r"(Sizes of tensors must match except in dimension (?P<a>\d+)\. Expected size (?P<b>\d+) but got size "
+        r"(?P<c>\d+))",
         "tensors are joined along axis {a}, but another axis has {b} places in one and {c} in the other",
     ),
     (
-        r"(expected m1 and m2 to have the same dtype|expected scalar type (?P<a>\w+) but found (?P<b>\w+)|same dtype, but got)",
+        r"(expected m1 and m2 to have the same dtype|expected scalar type (?P<a>\w+) but found (?P<b>\w+)|same "
+        r"dtype, but got)",
         "two number formats meet; the inputs are float64, so a tensor you make needs dtype=x.dtype (and no .float())",
     ),
     (r"einsum\(\): .*|Error while processing rearrange", "the pattern does not fit the tensor"),
@@ -57,7 +63,7 @@ MEANINGS = [
 
 @dataclass(frozen=True)
 class Trouble:
-    """One exception: `text` in a learner's words, `python` as Python says it, `line` of the learner's file, `code` and `shapes` there."""
+    """One exception in a learner's words (`text`) and in Python's; `line` of the learner's file, `code` and `shapes` there."""
 
     text: str
     python: str

@@ -1,7 +1,8 @@
 """One handed-in function beside its reference, case by case; runs in the process that calls it.
 
-Order of what is looked at: it can be called; no exception; type, shape, device, kind of numbers; NaN; the numbers, named steps first
-things first; the number format; the inputs are unchanged; the gradients. The first thing that is wrong is told, then diagnosed.
+Order of what is looked at: it can be called; no exception; type, shape, device, kind of numbers; NaN; the numbers,
+named steps first things first; the number format; the inputs are unchanged; the gradients. The first thing that is
+wrong is told, then diagnosed.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from lessons.checker.values import Difference, compare, describe_inputs, fresh
 
 @dataclass
 class Verdict:
-    """How one task went. `status` is passed, failed or unwritten; `details` are (label, text) pairs in the order to read them."""
+    """How one task went. `status`: passed, failed or unwritten. `details`: (label, text) pairs in the order to read them."""
 
     status: str
     headline: str = ""
@@ -90,7 +91,7 @@ def judge(task: Task, handed_in: Any, seed: int = 0, file: str = "") -> Verdict:
     return verdict
 
 
-@lru_cache(maxsize=None)
+@cache
 def cases(task: Task, seed: int) -> list[Case]:
     """The task's inputs with the reference's answers; made once for each seed."""
     return [Case(inputs, *_expected(task, inputs)) for inputs in task.cases(Random(seed))]
@@ -236,7 +237,7 @@ def passed_text(task: Task, count: int) -> str:
 
 
 def same_answer(task: Task, mine: Answer, other: Answer) -> bool:
-    """Whether two answers are the same: equal values (NaN where NaN), equal changes to the inputs, or exceptions of one type."""
+    """Whether two answers are the same: equal values (NaN where NaN) and changes to inputs, or exceptions of one type."""
     if mine.error is not None or other.error is not None:
         return type(mine.error) is type(other.error)
     if mine.changed != other.changed:

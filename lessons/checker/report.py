@@ -20,8 +20,8 @@ WORDS = {
 class Report:
     """What came out of one exercise.
 
-    `status`: passed, failed (wrong or an exception), unwritten (still the stub), timeout, crashed (the file ended the process), or
-    cannot run (no such file, or a library is missing). `tasks` lists each function with its own status.
+    `status`: passed, failed (wrong or an exception), unwritten (still the stub), timeout, crashed (the file ended the
+    process), or cannot run (no such file, or a library is missing). `tasks` lists each function with its own status.
     """
 
     number: str

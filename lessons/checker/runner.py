@@ -40,7 +40,7 @@ class Ending:
 
 
 def check_files(files: Sequence[tuple[str, Path]], *, limit: float = TIME_LIMIT, seed: int = 0) -> list[Report]:
-    """Check (number, file) pairs in one process; a file that ends or blocks it is reported, and the rest goes on in a new one."""
+    """Check (number, file) pairs in one process; after a file that ends or blocks it, the rest goes on in a new one."""
     known, reports, waiting = catalogue(), [], list(files)
     while waiting:
         ending = run_process(waiting, limit, seed)
@@ -101,7 +101,7 @@ def run_process(files: Sequence[tuple[str, Path]], limit: float, seed: int) -> E
 
 
 def wait(process: subprocess.Popen, seconds: float) -> bool:
-    """Wait for the process and end whatever is left of it, also when Ctrl-C ends the waiting; True when the time was over first."""
+    """Wait for the process and end what is left of it, also when Ctrl-C ends the waiting; True when the time was over."""
     try:
         process.wait(timeout=seconds)
     except subprocess.TimeoutExpired:
@@ -112,7 +112,7 @@ def wait(process: subprocess.Popen, seconds: float) -> bool:
 
 
 class Drain(threading.Thread):
-    """Reads a pipe to its end and keeps the last characters, so that a flood of prints fills neither pipe nor memory."""
+    """Reads a pipe to its end and keeps the last characters: a flood of prints fills neither pipe nor memory."""
 
     def __init__(self, pipe) -> None:
         super().__init__(daemon=True)

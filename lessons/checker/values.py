@@ -1,4 +1,4 @@
-"""Copy, describe and compare what goes into a function and what comes out: tensors, numbers, texts, lists and dicts of them."""
+"""Copy, describe and compare what goes into a function and what comes out: tensors, numbers, texts, lists, dicts."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from torch import Tensor
 class Difference:
     """The first thing in which two values differ.
 
-    `kind` is type, names, length, shape, dtype, device, nan or value; `path` leads to it (['scores'], [2]); `text` says it in one line and
-    `where` which element and how far off.
+    `kind` is type, names, length, shape, dtype, device, nan or value; `path` leads to it (['scores'], [2]); `text` says
+    it in one line and `where` which element and how far off.
     """
 
     kind: str
@@ -81,7 +81,7 @@ def type_name(value: Any) -> str:
 def compare(
     got: Any, want: Any, tolerance: float = 1e-10, path: str = "", exact_dtype: bool = True
 ) -> Difference | None:
-    """The first difference, or None. Named values are compared in the reference's order, so the first wrong step is found first."""
+    """The first difference, or None. Named values are compared in the reference's order: the first wrong step first."""
     if isinstance(want, Tensor):
         return compare_tensors(got, want, tolerance, path, exact_dtype)
     if isinstance(want, Mapping):
@@ -148,7 +148,7 @@ def compare_lists(got: Any, want: list | tuple, tolerance: float, path: str, exa
 
 
 def compare_tensors(got: Any, want: Tensor, tolerance: float, path: str, exact_dtype: bool) -> Difference | None:
-    """Type, shape, device, NaN, values, dtype: in this order, so that the message is about the first thing to repair."""
+    """Type, shape, device, NaN, values, dtype, in this order: the message is about the first thing to repair."""
     if not isinstance(got, Tensor):
         advice = {"None": " (is a `return` missing?)", "a numpy array": " (stay in torch)"}.get(type_name(got), "")
         return Difference("type", path, f"{type_name(got)} came back, a tensor {tuple(want.shape)} is expected{advice}")

@@ -24,9 +24,9 @@ HEADER = re.compile(
 class Exercise:
     """One exercise as its two files describe it.
 
-    number: "2.1.2". lesson: "2.1". name: "attention". minutes: how long it takes. difficulty: 1 to 5. task: what to do, plain text.
-    functions: what the learner writes. hints: (symptom, text) pairs, in the order to give them. solution: our code. find_the_bug: whether
-    the stub is whole but wrong. stub, check: the two files.
+    number: "2.1.2". lesson: "2.1". name: "attention". minutes: how long it takes. difficulty: 1 to 5. task: plain text.
+    functions: what the learner writes. hints: (symptom, text) pairs, in the order to give them. solution: our code.
+    find_the_bug: whether the stub is whole but wrong. stub, check: the two files.
     """
 
     number: str

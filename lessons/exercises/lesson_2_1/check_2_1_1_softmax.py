@@ -12,7 +12,8 @@ HINTS = [
     ),
     (
         "NaN comes out for large scores",
-        "Subtracting the same number from all scores of a row changes no weight (it cancels). Subtract the row's largest one: "
+        "Subtracting the same number from all scores of a row changes no weight (it cancels). Subtract the row's "
+        "largest one: "
         "then the largest exponent is exp(0) = 1.",
     ),
 ]

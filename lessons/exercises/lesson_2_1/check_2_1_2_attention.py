@@ -1,6 +1,5 @@
 """The check of 2.1.2: attention against torch.nn.functional.scaled_dot_product_attention."""
 
-import torch
 import torch.nn.functional as F
 from einops import einsum
 

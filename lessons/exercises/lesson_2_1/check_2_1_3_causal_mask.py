@@ -17,7 +17,8 @@ HINTS = [
     ),
     (
         "All NaN",
-        "masked_fill writes where its mask is True; the mask here is True where looking is allowed. Turn it round with ~.",
+        "masked_fill writes where its mask is True; the mask here is True where looking is allowed. Turn it round "
+        "with ~.",
     ),
 ]
 

@@ -12,7 +12,8 @@ HINTS = [
     ),
     (
         "The shape is right, the numbers are at the wrong places",
-        "reshape(B, heads, N, d) alone reads the numbers on in memory order and mixes tokens. Cut the last axis first, then move axes.",
+        "reshape(B, heads, N, d) alone reads the numbers on in memory order and mixes tokens. Cut the last axis "
+        "first, then move axes.",
     ),
     (
         "Merging does not undo splitting",
