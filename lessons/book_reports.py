@@ -1,0 +1,306 @@
+"""The reference pages of the book, written from files: API, parity report, benchmarks, model cards, glossary; and the
+navigation.
+
+    docs/includes/glossary.md      one line a term, `*[term]: what it means [[2.3]]`; glossary page and tooltips
+    docs/data/parity.json          {"command", "versions", "rows": [{"model", "reference", "what", "output", ...}]}
+    docs/data/bench.json           {"command", "machine", "rows": [{"work", "reference", "ours_ms", "ratio", ...}]}
+    minimodels/weights/*.md        one card a model
+    minimodels/*.py, checkpoints_convert/*.py     one API page a module
+
+A page exists as soon as its file does. Nothing here imports torch or the modules it documents.
+"""
+
+import ast
+import html
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from lessons.book_text import ROOT, BookError, link
+
+DOCS, REFERENCE = ROOT / "docs", ROOT / "docs" / "reference"
+PACKAGES = {"minimodels": "The models: one file each.", "checkpoints_convert": "Official checkpoints in and out."}
+GENERAL = ["conventions.md", "glossary.md"]  # these first, then any other page in docs/
+_TERM = re.compile(r"^\*\[(?P<term>[^\]]+)\]: (?P<meaning>.+)$", re.M)
+
+PARITY_COLUMNS = {
+    "model": "model",
+    "reference": "reference",
+    "what": "configuration",
+    "output": "output",
+    "blocks": "blocks",
+    "gradients": "gradients",
+    "float32": "output in float32",
+    "lines": "lines of code",
+}
+PARITY = """---
+title: Parity report
+---
+
+# Parity report
+
+Every parameter of the reference is redrawn, its tensors pass through the conversion table into our model, and both
+compute the same batch. The figures are the largest differences in float64,
+$\\lvert a - b \\rvert / (1 + \\lvert b \\rvert)$ with $a$ ours and $b$ the reference's: over the output, over the output of
+every block, and over the gradients of the input and of every parameter. The bar is 1e-10.
+
+{table}
+
+Made by `{command}` with {versions}.
+
+A parity test is worth what it can catch. Each has mutants beside it, models with one mistake (another epsilon, the
+tanh GELU, no scale, swapped norms, heads in the wrong order), which must fail it.
+"""
+BENCH_COLUMNS = {
+    "work": "work",
+    "reference": "reference",
+    "ours_ms": "ours, ms",
+    "reference_ms": "reference, ms",
+    "ratio": "time ratio",
+    "noise": "noise",
+    "ours_mb": "ours, MB",
+    "reference_mb": "reference, MB",
+    "memory_ratio": "memory ratio",
+    "bar": "bar",
+}
+BENCH = """---
+title: Benchmarks
+---
+
+# Benchmarks
+
+Ours and the fastest reference, interleaved in one run on one thread: medians, with the noise of the reference measured
+against itself beside them. A ratio below 1 means that ours is faster or smaller; a time ratio up to 1.05 and a memory
+ratio up to 1.03 count as equal.
+
+{table}
+
+Made by `{command}` on {machine}. Run it on yours: ratios travel better than milliseconds.
+"""
+
+
+# ---------------------------------------------------------------- navigation
+def navigation(lessons: dict[str, list[str]], titles: dict[str, str]) -> list:
+    """The tree of pages for MkDocs: home, lessons by part, reference, API; writes the pages that come from files."""
+    made = write_reference()
+    others = sorted(path.name for path in DOCS.glob("*.md") if path.name not in ("index.md", *GENERAL))
+    reference = [name for name in GENERAL if (DOCS / name).is_file()] + made["reports"] + others
+    api = ["reference/api/index.md", *({package: pages} for package, pages in made["api"].items())]
+    tree: list = [{"Home": "index.md"}]
+    tree += [{"Lessons": [{titles[part]: pages} for part, pages in lessons.items()]}] if lessons else []
+    return [*tree, {"Reference": reference}, {"API": api}]
+
+
+def write_reference() -> dict:
+    """Write docs/reference/ from the files that are there, remove the rest, and give the page names."""
+    pages: dict[str, str] = {}
+    for name, make in (("parity", parity_page), ("bench", bench_page)):
+        file = DOCS / "data" / f"{name}.json"
+        if file.is_file():
+            pages[f"reference/{name}.md"] = make(json.loads(file.read_text("utf-8")))
+    cards = sorted((ROOT / "minimodels" / "weights").glob("*.md"))
+    if cards:
+        pages["reference/cards.md"] = cards_page(cards)
+    reports = list(pages)
+    api = {}
+    for package in PACKAGES:
+        modules = sorted(path for path in (ROOT / package).glob("*.py") if not path.name.startswith("_"))
+        api[package] = [f"reference/api/{package}/{path.stem}.md" for path in modules]
+        pages |= {name: api_page(package, path) for name, path in zip(api[package], modules)}
+    pages["reference/api/index.md"] = api_index({package: names for package, names in api.items() if names})
+    for old in REFERENCE.rglob("*.md"):
+        if old.relative_to(DOCS).as_posix() not in pages:
+            old.unlink()
+    for name, text in pages.items():
+        path = DOCS / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.is_file() or path.read_text("utf-8") != text:
+            path.write_text(text, "utf-8")
+    return {"reports": reports, "api": {package: names for package, names in api.items() if names}}
+
+
+# ---------------------------------------------------------------- API
+def summary(file: Path) -> str:
+    """The first paragraph of a module's docstring."""
+    docstring = ast.get_docstring(ast.parse(file.read_text("utf-8"))) or ""
+    return " ".join(docstring.split("\n\n")[0].split())
+
+
+def code_lines(text: str) -> int:
+    """Lines of code: no blanks, comments or docstrings (the count of the project's size limits)."""
+    lines: set[int] = set()
+    docstrings: set[int] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            docstrings |= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip() and not line.strip().startswith("#") and number not in docstrings:
+            lines.add(number)
+    return len(lines)
+
+
+def api_page(package: str, file: Path) -> str:
+    """One module: what it is for, then its public names by mkdocstrings."""
+    name = f"{package}.{file.stem}"
+    lines = code_lines(file.read_text("utf-8"))
+    return f"---\ntitle: {file.stem}\n---\n\n# `{name}`\n\n{lines} lines of code. {{ .api-size }}\n\n::: {name}\n"
+
+
+def api_index(api: dict[str, list[str]]) -> str:
+    out = ["---", "title: API", "---", "", "# API", ""]
+    out += ["The public names of both packages, from their docstrings. Shapes are part of the signatures and enforced"]
+    out += ["enforced in the tests."]
+
+    for package, pages in api.items():
+        out += [
+            "",
+            f"## {package}",
+            "",
+            PACKAGES[package],
+            "",
+            "| module | lines of code | what it is |",
+            "|:--|--:|:--|",
+        ]
+        for page in pages:
+            file = ROOT / package / f"{Path(page).stem}.py"
+            what = summary(file).replace("|", "\\|")
+            count = code_lines(file.read_text("utf-8"))
+            out.append(f"| [`{file.stem}`]({package}/{file.stem}.md) | {count} | {what} |")
+    return "\n".join(out) + "\n"
+
+
+# ---------------------------------------------------------------- reports
+def parity_page(data: dict) -> str:
+    """The parity report: the largest difference of each model from its reference."""
+    versions = ", ".join(f"{name} {number}" for name, number in data.get("versions", {}).items())
+    return PARITY.format(table=_table(PARITY_COLUMNS, data["rows"]), command=data["command"], versions=versions)
+
+
+def bench_page(data: dict) -> str:
+    """Speed and memory beside the references."""
+    return BENCH.format(table=_table(BENCH_COLUMNS, data["rows"]), command=data["command"], machine=data["machine"])
+
+
+def cards_page(cards: list[Path]) -> str:
+    """All model cards on one page, their headings one level down."""
+    out = ["---", "title: Model cards", "---", "", "# Model cards", ""]
+    out += [
+        "The small trained models that come with the book: what they learned from, what they can do and cannot.",
+        "",
+    ]
+    for card in cards:
+        text = re.sub(r"\A---\n.*?\n---\n", "", card.read_text("utf-8"), flags=re.S).strip()
+        out += [_lower_headings(text), ""]
+    return "\n".join(out)
+
+
+def _lower_headings(text: str) -> str:
+    parts = re.split(r"(^```.*?^```)", text, flags=re.M | re.S)
+    return "".join(part if part.startswith("```") else re.sub(r"^#", "##", part, flags=re.M) for part in parts)
+
+
+def _table(columns: dict[str, str], rows: list[dict]) -> str:
+    """A Markdown table of the columns (key: heading) that any row fills; numbers short, to the right."""
+    kept = {key: head for key, head in columns.items() if any(row.get(key) not in (None, "") for row in rows)}
+    numeric = {key for key in kept if all(isinstance(row.get(key), int | float | None) for row in rows)}
+    lines = [" | ".join(kept.values()), " | ".join("--:" if key in numeric else ":--" for key in kept)]
+    lines += [" | ".join(_short(row.get(key)) for key in kept) for row in rows]
+    return '<div class="report" markdown="1">\n\n' + "\n".join(f"| {line} |" for line in lines) + "\n\n</div>"
+
+
+def _short(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        if value and not 1e-3 <= abs(value) < 1e6:
+            return f"{value:.1e}"
+        return f"{value:.3g}" if abs(value) < 100 else f"{value:,.0f}"
+    return str(value).replace("|", "\\|")
+
+
+def models_table() -> str:
+    """The front page's table, one row a model; empty until the parity report exists."""
+    file = DOCS / "data" / "parity.json"
+    if not file.is_file():
+        return ""
+    models: dict[str, dict] = {}
+    for row in json.loads(file.read_text("utf-8"))["rows"]:
+        model = models.setdefault(row["model"], {"model": row["model"], "reference": [], "lines": row.get("lines")})
+        if row["reference"] not in model["reference"]:
+            model["reference"].append(row["reference"])
+        worst = max(
+            (row[key] for key in ("output", "blocks", "gradients") if isinstance(row.get(key), int | float)),
+            default=None,
+        )
+        model["worst"] = max((value for value in (model.get("worst"), worst) if value is not None), default=None)
+    rows = [model | {"reference": ", ".join(model["reference"])} for model in models.values()]
+    columns = {
+        "model": "model",
+        "reference": "proven equal to",
+        "worst": "largest difference in float64",
+        "lines": "lines of code",
+    }
+    return _table(columns, rows) + "\n\n[The whole report](reference/parity.md)."
+
+
+# ---------------------------------------------------------------- glossary
+def terms() -> dict[str, str]:
+    """The glossary: term -> meaning, in the order of the alphabet."""
+    file = DOCS / "includes" / "glossary.md"
+    found = (
+        {match["term"]: match["meaning"] for match in _TERM.finditer(file.read_text("utf-8"))} if file.is_file() else {}
+    )
+    return dict(sorted(found.items(), key=lambda item: item[0].lower()))
+
+
+def glossary_list() -> str:
+    """All terms as a definition list, each with an anchor."""
+    out = []
+    for term, meaning in terms().items():
+        anchor = re.sub(r"\W+", "-", term.lower()).strip("-")
+        meaning = re.sub(r"\[\[(\d\.\d+)\]\]", lambda match: link(match[1], "glossary.md"), meaning)
+        out.append(f'<span id="{anchor}">{html.escape(term)}</span>\n:   {meaning}\n')
+    return "\n".join(out)
+
+
+def abbreviations() -> str:
+    """Markdown that gives every term its tooltip, in lower case, with a capital, and in the plural."""
+    spelled: dict[str, str] = {}
+    for term, meaning in terms().items():
+        meaning = re.sub(r"\[\[(\d\.\d+)\]\]", r"lesson \1", meaning).replace("`", "")
+        for form in (term, term + "s", term[0].upper() + term[1:], term[0].upper() + term[1:] + "s"):
+            spelled.setdefault(form, meaning)
+    return "\n".join(f"*[{form}]: {meaning}" for form, meaning in spelled.items())
+
+
+def first_mentions(page: str) -> str:
+    """Keep a term's tooltip at its first mention on a page, outside headings and links; the keyboard reaches it."""
+    seen: set[str] = set()
+
+    def once(match: re.Match) -> str:
+        if match["title"] in seen or match["title"] is None:
+            return match["word"]
+        seen.add(match["title"])
+        return f'<abbr title="{match["title"]}" tabindex="0">{match["word"]}</abbr>'
+
+    abbreviation = re.compile(r'<abbr title="(?P<title>[^"]*)">(?P<word>[^<]*)</abbr>')
+    pieces = re.split(r"(<h\d.*?</h\d>|<a .*?</a>|<summary.*?</summary>|<figure.*?</figure>)", page, flags=re.S)
+    return "".join(abbreviation.sub(r"\g<word>" if number % 2 else once, piece) for number, piece in enumerate(pieces))
+
+
+# ---------------------------------------------------------------- directives of the general pages
+def directives() -> dict[str, Callable[[str, str], str]]:
+    return {
+        "glossary": lambda rest, body: glossary_list(),
+        "models": lambda rest, body: models_table(),
+        "figures": _record_of,
+    }
+
+
+def _record_of(rest: str, body: str) -> str:
+    """`::figures 2_transformers/03_vit cell04a.png alt text`: a recorded figure of a lesson on a general page."""
+    key, name, alt = rest.split(maxsplit=2)
+    if not (DOCS / "outputs" / key / name).is_file():
+        raise BookError(f"::figures: docs/outputs/{key}/{name} is not recorded")
+    return f"![{alt}](outputs/{key}/{name}){{ loading=lazy }}"
