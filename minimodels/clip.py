@@ -185,6 +185,8 @@ class CLIP(DualEncoder):
         quick_gelu: QuickGELU as in OpenAI's weights, or the exact GELU.
     """
 
+    image_tower: ImageTower
+
     def __init__(
         self,
         *,

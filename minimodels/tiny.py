@@ -26,6 +26,7 @@ CLASSES = {
     "ViT": "minimodels.vit",
     "CLIP": "minimodels.clip",
     "CLIPResNet": "minimodels.clip_resnet",
+    "CLIPSeg": "minimodels.clipseg",
 }
 
 
