@@ -384,11 +384,16 @@ def save_picture(image: Image.Image, path: str | Path) -> None:
     Raises:
         UserError: an ending that is no picture format, or a folder that cannot be written.
     """
+    with write_aside(check_ending(path)) as aside:
+        (image if image.mode in ("L", "RGB") else repair(image)).save(aside)
+
+
+def check_ending(path: str | Path) -> Path:
+    """The same path. Raises UserError when its ending names no picture format that `save_picture` can write."""
     path, endings = Path(path), (".png", ".jpg", ".jpeg", ".webp", ".gif", ".tif", ".tiff", ".bmp")
     if path.suffix.lower() not in endings:
         raise UserError(f"cannot write {path}: the ending says no picture format; choose .png, .jpg or .webp")
-    with write_aside(path) as aside:
-        (image if image.mode in ("L", "RGB") else repair(image)).save(aside)
+    return path
 
 
 def picture_sheet(
@@ -406,7 +411,7 @@ def picture_sheet(
             f"{len(images)} pictures and {len(captions)} captions, expected at least one and one caption each"
         )
     columns, gap, line = min(columns, len(images)), 12, round(1.3 * text_size)
-    font = _font(text_size)
+    font = text_font(text_size)
     texts = [_wrap(caption, font, cell) for caption in captions] or [[]] * len(images)
     rows = [range(start, min(start + columns, len(images))) for start in range(0, len(images), columns)]
     heights = [gap + cell + line * max(len(texts[number]) for number in row) for row in rows]
@@ -457,7 +462,7 @@ def _with_legend(
     image: Image.Image, names: Sequence[str], colours: Sequence[tuple[int, int, int]], text_size: int
 ) -> Image.Image:
     """The picture with one line a name below it: a square of the colour, then the name."""
-    font, line = _font(text_size), round(1.5 * text_size)
+    font, line = text_font(text_size), round(1.5 * text_size)
     width = max(image.width, 12 * text_size)
     lines = [(text, colour) for name, colour in zip(names, colours) for text in _wrap(name, font, width - 2 * line)]
     sheet = Image.new("RGB", (width, image.height + line * len(lines) + 8), "white")
@@ -470,7 +475,7 @@ def _with_legend(
     return sheet
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def text_font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """DejaVu Sans out of the installed matplotlib, which is not imported; else PIL's own font, which has ASCII only."""
     spec = importlib.util.find_spec("matplotlib")
     for folder in (spec.submodule_search_locations or []) if spec else []:

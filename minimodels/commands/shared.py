@@ -1,0 +1,165 @@
+"""What the commands share: the options for a model, loading it, reading pictures, and checking what a person typed."""
+
+import argparse
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from PIL import Image
+from torch import nn
+
+from minimodels import tiny
+from minimodels.clip import DualEncoder
+from minimodels.commands.terminal import notice
+from minimodels.errors import UserError
+from minimodels.images import open_image
+from minimodels.templates import sticker_model
+
+DEFAULT_MODEL = "tiny-clip"
+OFFICIAL = "openai/clip-vit-base-patch32"
+DTYPES = ("float32", "float64", "bfloat16", "float16")
+LARGEST_SCENE = 128  # pixels; Sticker World draws its scenes square, at 64 or 128
+PICTURE_ENDINGS = tuple(
+    ".png .jpg .jpeg .jpe .jfif .mpo .webp .gif .tif .tiff .bmp .avif .jp2 .ico .icns .ppm .pgm .pbm .psd .qoi".split()
+)
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose mistakes are one line, as everywhere else; help keeps its line breaks."""
+
+    def __init__(self, **options: Any):
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what argparse would print with its usage and exit for."""
+        raise UserError(f"{message}; see {self.prog} --help")
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """--model, --device, --dtype."""
+    group = parser.add_argument_group("the model")
+    group.add_argument(
+        "--model",
+        default=DEFAULT_MODEL,
+        metavar="NAME|FILE",
+        help=f"an embedded model ({DEFAULT_MODEL}, the default), an official name ({OFFICIAL}) or a checkpoint file",
+    )
+    group.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1, mps")
+    group.add_argument("--dtype", default="float32", choices=DTYPES, help="numbers it computes with (default float32)")
+
+
+def load_dual_encoder(name: str, device: str, dtype: str) -> DualEncoder:
+    """The CLIP that a person named, in eval mode on its device.
+
+    Raises:
+        UserError: no such model, a broken file, a model without two towers, a device that is not there.
+    """
+    model = load_model(name, check_device(device, dtype), getattr(torch, dtype))
+    if not isinstance(model, DualEncoder):
+        raise UserError(
+            f"{name} is a {type(model).__name__}; comparing pictures with words needs a CLIP, "
+            f"for instance {DEFAULT_MODEL} or {OFFICIAL}"
+        )
+    return model
+
+
+def load_model(name: str, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """An embedded model; or an official name or any checkpoint file through checkpoints_convert, imported only then."""
+    if name in tiny.names():
+        return tiny.load(name, device, dtype)
+    from checkpoints_convert.load import load  # the one door from here to there
+
+    try:
+        return load(name, device=device, dtype=dtype)
+    except UserError as error:
+        close = difflib.get_close_matches(name.lower(), tiny.names(), n=1, cutoff=0.5)
+        if Path(name).exists() or not close or "did you mean" in str(error) or "neither" not in str(error):
+            raise
+        raise UserError(f"there is no model {name!r}; did you mean {close[0]}?") from error
+
+
+def check_device(name: str, dtype: str) -> torch.device:
+    """The device of that name, if this machine has it and it knows the dtype.
+
+    Raises:
+        UserError: it has not.
+    """
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda", "mps") or (number and not number.isdecimal()):
+        raise UserError(f"unknown device {name!r}; there are: cpu, cuda, mps")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise UserError("torch sees no GPU here (--device cuda); leave --device away to use the CPU")
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        raise UserError(f"there is no GPU number {number}; torch sees {torch.cuda.device_count()}, counted from 0")
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise UserError("this is no Mac whose GPU torch can use (--device mps); leave --device away to use the CPU")
+    if kind == "mps" and dtype == "float64":
+        raise UserError("mps has no float64; use --dtype float32, or --device cpu")
+    return torch.device(name)
+
+
+def whole(parser_name: str) -> type:
+    """A number type for argparse: a whole number of at least 1."""
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or int(text) < 1:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+        return int(text)
+
+    read.__name__ = parser_name
+    return read  # type: ignore[return-value]
+
+
+def check_texts(texts: Sequence[str], what: str, model: DualEncoder) -> list[str]:
+    """Texts as they were typed, repetitions left out; a notice for each that the model reads only in part.
+
+    Raises:
+        UserError: none, or an empty one.
+    """
+    if not texts:
+        raise UserError(f"no {what} given")
+    tokenize: Any = model.tokenize
+    for number, text in enumerate(texts, start=1):
+        if not tokenize.encode(text):
+            raise UserError(f"{what} {number} is empty; give words, with quotes around them where there are spaces")
+    different = list(dict.fromkeys(texts))
+    if len(different) < len(texts):
+        notice(f"{len(texts) - len(different)} {what} given twice counts once")
+    for text in different:
+        warn_of_cut(text, what, tokenize)
+    return different
+
+
+def warn_of_cut(text: str, what: str, tokenize: Any) -> None:
+    """Say when a text does not fit the model's context, start and end of text included."""
+    needed, room = len(tokenize.encode(text)) + 2, tokenize.context_length
+    if needed > room:
+        start = " ".join(text.split())[:30]
+        notice(f"the {what} '{start}...' takes {needed} tokens and the model reads {room}: the rest is cut off")
+
+
+def read_picture(path: str | Path, model: nn.Module) -> Image.Image:
+    """A picture, upright RGB; says once when a model of stickers is shown something else.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    image = open_image(path)
+    if sticker_model(model) and not like_a_scene(image):
+        warn_of_stickers()
+    return image
+
+
+def like_a_scene(image: Image.Image) -> bool:
+    """The rule for "this could be a Sticker World scene": square, at most `LARGEST_SCENE` pixels wide. It can err."""
+    return image.width == image.height <= LARGEST_SCENE
+
+
+def warn_of_stickers() -> None:
+    """What the embedded weights are, and how to get others."""
+    notice(
+        "the tiny weights know only the stickers of Sticker World, on a photograph they guess. For photographs: "
+        f"--model {OFFICIAL} (600 MB, fetched once by: python -m checkpoints_convert fetch {OFFICIAL})"
+    )
