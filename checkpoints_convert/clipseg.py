@@ -14,6 +14,8 @@ from checkpoints_convert import clip
 from checkpoints_convert.system import Architecture, Format, System, count_blocks, detect
 from checkpoints_convert.tables import STACK_ROWS, Row, Table
 from minimodels.errors import UserError
+from minimodels.images import TransformersPreprocess, preprocess_to_dict
+from minimodels.images_tensor import IMAGENET_MEAN, IMAGENET_STD, TensorPreprocess
 
 CLIP_PREFIX = "clip_model."
 UNUSED = "a layer of another model of the official repository, saved too; no answer passes it"
@@ -85,6 +87,7 @@ FORMATS = {
     "official": Format(Table(official_rows()), {"quick_gelu": True}),
     "transformers": Format(Table(transformers_rows()), {"quick_gelu": True}),
 }
+PIXELS = 352  # what the released models were trained and scored at: 22 x 22 patches of 16
 RELEASED = {"extract_layers": (3, 6, 9), "decoder_heads": 4}
 
 
@@ -202,4 +205,17 @@ def from_config(config: Mapping[str, Any]) -> dict[str, Any]:
     return told
 
 
-SYSTEM = System("clipseg", FORMATS, architecture, (*clip.SYSTEM.told_keys, *RELEASED), from_config)
+def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Mapping[str, Any]) -> dict[str, Any]:
+    """CLIP's tokenizer, and each format's own order of preprocessing, to 352 pixels."""
+    if "preprocessor_config" in beside:
+        preprocess = preprocess_to_dict(TransformersPreprocess.from_config(beside["preprocessor_config"]))
+    elif format_name == "transformers":
+        preprocess = preprocess_to_dict(
+            TransformersPreprocess((PIXELS, PIXELS), resample=2, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+        )
+    else:
+        preprocess = preprocess_to_dict(TensorPreprocess(PIXELS))
+    return {"preprocess": preprocess, "tokenizer": {"kind": "clip", "context_length": arguments["context_length"]}}
+
+
+SYSTEM = System("clipseg", FORMATS, architecture, (*clip.SYSTEM.told_keys, *RELEASED), from_config, surroundings)

@@ -348,10 +348,12 @@ def _check_numbers(sizes: Sequence[int], mean: Sequence[float], std: Sequence[fl
 
 
 Preprocess = CLIPPreprocess | TimmPreprocess | TransformersPreprocess
-PREPROCESSES = {cls.__name__: cls for cls in (CLIPPreprocess, TimmPreprocess, TransformersPreprocess)}
+PREPROCESSES: dict[str, type[Any]] = {  # images_tensor.py adds its own
+    cls.__name__: cls for cls in (CLIPPreprocess, TimmPreprocess, TransformersPreprocess)
+}
 
 
-def preprocess_to_dict(preprocess: Preprocess) -> dict[str, Any]:
+def preprocess_to_dict(preprocess: Any) -> dict[str, Any]:
     """The class and numbers of a preprocess, ready for JSON; `preprocess_from_dict` reads them back."""
     return {"class": type(preprocess).__name__, **asdict(preprocess)}
 
