@@ -1,7 +1,7 @@
 """Captions: what a person might say of a scene, "a small red car left of a dog, with a tree, on grass".
 
-"a left of b" means: seen from b, a lies more to the left than it lies up or down (by half as much again). Size words are "small" and
-"big", the middle size has none. Only classes that come in several colours are called by colour.
+"a left of b" means: seen from b, a lies more to the left than it lies up or down (by half as much again). Size words are
+"small" and "big", the middle size has none. Only classes that come in several colours are called by colour.
 """
 
 from .scenes import Dice, Scene, Sticker
@@ -48,7 +48,8 @@ def listed(phrases: list[str]) -> str:
 
 
 def caption(dice: Dice, scene: Scene, rich: bool = False) -> str:
-    """One caption of the scene; the stickers are named in random order. A `rich` caption leaves nothing out, others may."""
+    """One caption of the scene; the stickers are named in random order. A `rich` caption leaves nothing out, others
+    may."""
     size, colour, ground, related = (rich or dice.chance(p) for p in (0.7, 0.7, 0.8, 0.5))
     stickers = dice.shuffled(scene.stickers)
     phrases = [with_article(describe(sticker, size, colour)) for sticker in stickers]

@@ -1,11 +1,12 @@
-"""Sets of pictures with known answers, on which models and shortcuts are measured. All of them are made from a split's own seeds."""
+"""Sets of pictures with known answers, on which models and shortcuts are measured. All of them are made from a split's
+own seeds."""
 
 from typing import NamedTuple
 
 import numpy as np
 
 from .captions import GROUND_WORDS, caption, describe, relation, with_article
-from .scenes import GRID, Dice, Scene, draw, new_sticker, random_scene, scatter, compose, cast, single_scene
+from .scenes import GRID, Dice, Scene, cast_coloured, compose, draw, new_sticker, random_scene, scatter, single_scene
 from .sheet import CLASSES, COLOURABLE, COLOURS, OWN_COLOUR, SIZES
 from .splits import GROUNDS, TRAIN, Split
 from .textures import BACKGROUNDS
@@ -21,7 +22,8 @@ class Singles(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """Pictures (N, 64, 64, 3) uint8 and for each the caption that is right; `swapped` holds wrong ones where the exam has them."""
+    """Pictures (N, 64, 64, 3) uint8 and for each the caption that is right; `swapped` holds wrong ones where the exam
+    has them."""
 
     images: np.ndarray
     captions: list[str]
@@ -38,7 +40,8 @@ def pictures(scenes: list[Scene], size: int = GRID) -> np.ndarray:
 
 
 def singles(split: Split, rounds: int, start: int = 0) -> Singles:
-    """Every class in every size, `rounds` times, in its own colours. For HELD_OUT: the held-out class-background pairs instead."""
+    """Every class in every size, `rounds` times, in its own colours. For HELD_OUT: the held-out class-background pairs
+    instead."""
     kinds = [kind for kind, _ in GROUNDS] if split.held_out else range(len(CLASSES))
     asked = [(kind, size) for _ in range(rounds) for kind in kinds for size in range(len(SIZES))]
     scenes = [single_scene(Dice(split.seed(start + n)), split, kind, size) for n, (kind, size) in enumerate(asked)]
@@ -60,7 +63,8 @@ def recoloured(split: Split, rounds: int, start: int = 500_000) -> Singles:
 
 
 def content(scene: Scene) -> tuple:
-    """What a caption can say of a scene without its order and relations: two scenes with equal content look alike in words."""
+    """What a caption can say of a scene without its order and relations: two scenes with equal content look alike in
+    words."""
     return scene.background, tuple(sorted(describe(sticker) for sticker in scene.stickers))
 
 
@@ -79,7 +83,8 @@ def captioned(split: Split, count: int, start: int = 100_000) -> Pairs:
 
 
 def word_order(split: Split, count: int, start: int = 200_000) -> Pairs:
-    """Scenes of two stickers, "a dog left of a cat on sand", and the same words in the wrong order, "a cat left of a dog on sand"."""
+    """Scenes of two stickers, "a dog left of a cat on sand", and the same words in the wrong order, "a cat left of a
+    dog on sand"."""
     scenes, captions, swapped, number = [], [], [], start
     while len(scenes) < count:
         dice = Dice(split.seed(number))
@@ -96,12 +101,12 @@ def word_order(split: Split, count: int, start: int = 200_000) -> Pairs:
 
 
 def binding(split: Split, count: int, start: int = 300_000) -> Pairs:
-    """Scenes of two coloured stickers, "a red car and a blue key", and the colours exchanged, "a blue car and a red key"."""
+    """Scenes of two coloured stickers, "a red car and a blue key", and the colours exchanged, "a blue car and a red
+    key"."""
     scenes, captions, swapped = [], [], []
     for number in range(start, start + count):
         dice = Dice(split.seed(number))
-        background, _ = cast(dice, split, 0) if split.held_out else (dice.below(len(BACKGROUNDS)), [])
-        kinds = dice.shuffled(COLOURABLE)[:2]
+        background, kinds = cast_coloured(dice, split)
         colours = dice.shuffled(range(1, len(COLOURS)))[:2]
         stickers = [new_sticker(dice, kind, size=1, colour=colour) for kind, colour in zip(kinds, colours)]
         scene = compose(dice, split, background, scatter(dice, stickers))
@@ -113,7 +118,8 @@ def binding(split: Split, count: int, start: int = 300_000) -> Pairs:
 
 
 def training_scenes(numbers: range, single_share: float, hard_share: float = 0.2, split: Split = TRAIN) -> Pairs:
-    """Scenes number by number as tiny CLIP trains on them: one sticker in `single_share` of them, two to four in the others."""
+    """Scenes number by number as tiny CLIP trains on them: one sticker in `single_share` of them, two to four in the
+    others."""
     scenes, captions = [], []
     for number in numbers:
         dice = Dice(split.seed(number))

@@ -1,13 +1,13 @@
-"""Questions with answers, and pairs of scenes that share a class. Answers are balanced within each kind of question, so that the
-question alone tells nothing, and the other stickers answer to every shorter version of it."""
+"""Questions with answers, and pairs of scenes that share a class. Answers are balanced within each kind of question, so
+that the question alone tells nothing, and the other stickers answer to every shorter version of it."""
 
 from typing import NamedTuple
 
 from .captions import OPPOSITE, RELATIONS, with_article
-from .refer import _at, _coloured_cast, _in_order
-from .scenes import Dice, Scene, cast, compose, new_sticker, random_scene, scatter
-from .sheet import CLASSES, COLOURS, SIZES
-from .splits import Split, next_allowed
+from .refer import beside_middle
+from .scenes import Dice, Scene, cast, cast_coloured, compose, new_sticker, random_scene, scatter
+from .sheet import CLASSES, COLOURS, SIZES, lookalikes
+from .splits import Split, is_held_out, next_allowed
 from .textures import BACKGROUNDS
 
 KINDS = ("is there", "how many", "what colour", "where is", "what is beside", "which is bigger", "what ground")
@@ -41,8 +41,9 @@ def _is_there(dice: Dice, split: Split, hard: bool) -> tuple[Scene, str, str]:
 
 def _how_many(dice: Dice, split: Split, hard: bool) -> tuple[Scene, str, str]:
     """Zero to three of the class asked for, and others, so that the number of stickers tells little."""
-    background, (kind, *others) = cast(dice, split, 4, alike=hard)
     count = dice.below(4)
+    background, kinds = cast(dice, split, 4, alike=hard)
+    kind, *others = kinds if count else kinds[::-1]
     kinds = [kind] * count + others[: dice.between(1 if count < 3 else 0, 4 - count if count else 3)]
     stickers = [new_sticker(dice, k, size=dice.below(2)) for k in kinds]
     scene = compose(dice, split, background, scatter(dice, stickers))
@@ -50,7 +51,7 @@ def _how_many(dice: Dice, split: Split, hard: bool) -> tuple[Scene, str, str]:
 
 
 def _what_colour(dice: Dice, split: Split, hard: bool) -> tuple[Scene, str, str]:
-    background, kind, other = _coloured_cast(dice, split)
+    background, (kind, other) = cast_coloured(dice, split)
     colour, wrong = dice.shuffled(range(1, len(COLOURS)))[:2]
     size = dice.below(len(SIZES)) if hard else None
     stickers = [new_sticker(dice, k, size=size, colour=c) for k, c in ((kind, colour), (other, wrong))]
@@ -64,9 +65,9 @@ def _around(dice: Dice, split: Split, hard: bool) -> tuple[Scene, list[int], str
     words = dice.pick(tuple(RELATIONS))
     anchor, near, far = (new_sticker(dice, kind, size=dice.below(2)) for kind in kinds)
     placed = [
-        _at(anchor, 0, dice.between(-6, 6), RELATIONS[words]),
-        _at(near, dice.between(19, 23), dice.between(-6, 6), RELATIONS[words]),
-        _at(far, dice.between(19, 23), dice.between(-6, 6), RELATIONS[OPPOSITE[words]]),
+        beside_middle(anchor, 0, dice.between(-6, 6), RELATIONS[words]),
+        beside_middle(near, dice.between(19, 23), dice.between(-6, 6), RELATIONS[words]),
+        beside_middle(far, dice.between(19, 23), dice.between(-6, 6), RELATIONS[OPPOSITE[words]]),
     ]
     return compose(dice, split, background, placed), kinds, words
 
@@ -86,7 +87,7 @@ def _which_is_bigger(dice: Dice, split: Split, hard: bool) -> tuple[Scene, str, 
     background, kinds = cast(dice, split, 3, alike=hard)
     sizes = dice.shuffled(range(len(SIZES)))
     stickers = [new_sticker(dice, kind, size=size) for kind, size in zip(kinds, sizes)]
-    scene = compose(dice, split, background, _in_order(stickers, scatter(dice, stickers)))
+    scene = compose(dice, split, background, scatter(dice, stickers))
     first, second = CLASSES[kinds[0]], CLASSES[kinds[1]]
     answer = first if sizes[0] > sizes[1] else second
     return scene, f"which is bigger, the {first} or the {second}?", answer
@@ -103,26 +104,21 @@ _MAKERS = dict(
 
 
 def one_shot_pair(number: int, split: Split, hard: bool = False) -> tuple[tuple[Scene, int], tuple[Scene, int]]:
-    """Two scenes that share one class, and the number of its sticker in each; `hard` puts look-alikes of the same size beside it."""
+    """Two scenes that share one class, and the number of its sticker in each; `hard` puts look-alikes of the same size
+    beside it."""
     dice = Dice(split.seed(number))
-    background, (kind, *_) = cast(dice, split, 1)
+    background, (kind,) = cast(dice, split, 1)
     made = []
     for _ in range(2):
         kinds = [kind]
         for _ in range(dice.between(1, 3)):
-            other = dice.below(len(CLASSES))
-            if hard:
-                from .sheet import lookalikes
-
-                other = dice.pick(lookalikes(kind))
+            other = dice.pick(lookalikes(kind)) if hard else dice.below(len(CLASSES))
             kinds.append(next_allowed(other, background, kinds))
-        size = dice.below(len(SIZES)) if hard else None
+        size = dice.below(2) if hard else None
         stickers = [new_sticker(dice, k, recolour=0, size=size) for k in kinds]
         scene = compose(dice, split, background, scatter(dice, stickers))
-        made.append((scene, next(n for n, s in enumerate(scene.stickers) if s.kind == kind)))
-        if not split.held_out:
-            ground = dice.below(len(BACKGROUNDS))
-            from .splits import is_held_out
-
-            background = background if is_held_out(ground, [kind]) else ground
+        made.append((scene, [sticker.kind for sticker in scene.stickers].index(kind)))
+        ground = dice.below(len(BACKGROUNDS))
+        if not split.held_out and not is_held_out(ground, [kind]):
+            background = ground  # the second scene lies on other ground
     return made[0], made[1]

@@ -1,22 +1,36 @@
-"""Referring expressions: "the small dog left of the tree", with the pixels meant, each in a scene made for its question.
+"""Referring expressions: "the small dog left of the tree", with the pixels meant, each in a scene made for its
+question.
 
-No scene is thrown away: the stickers are chosen and placed so that the expression holds for exactly one of them (or, kind "absent", for
-none), and so that no word can be left out. The other stickers answer to every shorter version:
+No scene is thrown away: the stickers are chosen and placed so that the expression holds for exactly one of them (or,
+kind "absent", for none), and so that no word can be left out. The other stickers answer to every shorter version:
 
-    class      the other stickers have other classes, in hard scenes with colours that look alike, all of one size
-    attribute  "the red car": a car in another colour, and another red thing; "the small dog": a big dog, and another small thing
-    place      "the dog on the left": a second dog, and another thing that lies further left
-    extreme    "the biggest dog": two smaller dogs, and another thing as big
-    relation   "the dog left of the tree": a second dog that is not, and another thing that is
-    absent     any of the above with what is said missing: no such class, no such colour or size, no such relation
+    class      the other stickers have other classes; in hard scenes all have one size, and one colour or colours that
+    look alike attribute  "the red car": a car in another colour, and another red thing; "the small dog": a big dog, and
+    another small thing place      "the dog on the left": a second dog, and another thing that lies further left extreme
+    "the biggest dog": two smaller dogs, and another thing as big relation   "the dog left of the tree": a second dog
+    that is not, and another thing that is absent     any of the above with what is said missing: no such class, no such
+    colour or size, no such relation
 """
 
 from typing import NamedTuple
 
 from .captions import OPPOSITE, RELATIONS, SIZE_WORDS
-from .scenes import BIG, GRID, SMALL, Dice, Scene, Sticker, cast, compose, new_sticker, random_scene, scatter
-from .sheet import CLASSES, COLOURABLE, COLOURS, SIZES
-from .splits import Split, is_held_out, next_allowed
+from .scenes import (
+    BIG,
+    GRID,
+    SMALL,
+    Dice,
+    Scene,
+    Sticker,
+    cast,
+    cast_coloured,
+    compose,
+    new_sticker,
+    random_scene,
+    scatter,
+)
+from .sheet import CLASSES, COLOURS, SIZES
+from .splits import Split, next_allowed
 
 KINDS = ("class", "attribute", "place", "extreme", "relation", "absent")
 PLACES = {"on the left": (-1, 0), "on the right": (1, 0), "at the top": (0, -1), "at the bottom": (0, 1)}
@@ -34,12 +48,15 @@ class Expression(NamedTuple):
 
 
 def expression(number: int, split: Split, kind: str, hard: bool = False) -> Expression:
-    """Expression `number` of a split, of one of KINDS; `hard` adds distractors of the same size and like colours where it can."""
+    """Expression `number` of a split, of one of KINDS; `hard` adds distractors of the same size and like colours where
+    it can."""
     dice = Dice(split.seed(number))
     return _MAKERS[kind](dice, split, hard)
 
 
-def _finish(dice: Dice, split: Split, background: int, stickers: list[Sticker], text: str, kind: str, noun: int) -> Expression:
+def _finish(
+    dice: Dice, split: Split, background: int, stickers: list[Sticker], text: str, kind: str, noun: int
+) -> Expression:
     """The expression that means the first of these placed stickers (kind "absent": none)."""
     scene = compose(dice, split, background, stickers)
     target = -1 if kind == "absent" else scene.stickers.index(stickers[0])
@@ -47,25 +64,21 @@ def _finish(dice: Dice, split: Split, background: int, stickers: list[Sticker], 
 
 
 def _class(dice: Dice, split: Split, hard: bool) -> Expression:
-    scene = random_scene(dice, split, dice.between(2, 4) if hard else dice.between(1, 4), hard=hard)
+    count = dice.between(2, 4) if hard else dice.between(1, 4)
+    if hard and dice.chance(0.5):  # all in one colour, such as a red car, a red book and a red heart
+        background, kinds = cast_coloured(dice, split, count)
+        size, colour = dice.below(2), dice.between(1, len(COLOURS) - 1)
+        stickers = scatter(dice, [new_sticker(dice, kind, size=size, colour=colour) for kind in kinds])
+        return _finish(dice, split, background, stickers, f"the {CLASSES[kinds[0]]}", "class", kinds[0])
+    scene = random_scene(dice, split, count, hard=hard)
     target = dice.below(len(scene.stickers))
     name = scene.stickers[target].name
     return Expression(scene, f"the {name}", "class", target, name)
 
 
-def _coloured_cast(dice: Dice, split: Split) -> tuple[int, int, int]:
-    """A background and two classes that come in several colours, together allowed by the split."""
-    background, _ = cast(dice, split._replace(held_out=False), 1)
-    first, second = dice.shuffled(COLOURABLE)[:2]
-    order = dice.shuffled(COLOURABLE)
-    first = next(k for k in [first, *order] if k != second and not is_held_out(background, [k]))
-    second = next(k for k in [second, *order] if k != first and not is_held_out(background, [first, k]))
-    return background, first, second
-
-
 def _attribute(dice: Dice, split: Split, hard: bool, absent: bool = False) -> Expression:
     if dice.chance(0.5):
-        background, kind, other = _coloured_cast(dice, split)
+        background, (kind, other) = cast_coloured(dice, split)
         colour, wrong, third = dice.shuffled(range(1, len(COLOURS)))[:3]
         size = dice.below(len(SIZES)) if hard else None
         looks = [(kind, third if absent else colour), (kind, wrong), (other, colour)]
@@ -78,21 +91,13 @@ def _attribute(dice: Dice, split: Split, hard: bool, absent: bool = False) -> Ex
         looks = [(kind, wrong if absent else size), (kind, wrong), (other, size)]
         stickers = [new_sticker(dice, k, recolour=0, size=s) for k, s in looks]
         word = SIZE_WORDS[size].strip()
-    placed = _in_order(stickers, scatter(dice, stickers))
-    return _finish(dice, split, background, placed, f"the {word} {CLASSES[kind]}", "absent" if absent else "attribute", kind)
+    placed = scatter(dice, stickers)
+    return _finish(
+        dice, split, background, placed, f"the {word} {CLASSES[kind]}", "absent" if absent else "attribute", kind
+    )
 
 
-def _in_order(stickers: list[Sticker], placed: list[Sticker]) -> list[Sticker]:
-    """`scatter` places the biggest first; put its answer back in the order asked for (equal stickers may change places)."""
-    left, ordered = list(placed), []
-    for sticker in stickers:
-        found = next(p for p in left if p[:5] == sticker[:5])
-        left.remove(found)
-        ordered.append(found)
-    return ordered
-
-
-def _at(sticker: Sticker, along: int, across: int, direction: tuple[int, int]) -> Sticker:
+def beside_middle(sticker: Sticker, along: int, across: int, direction: tuple[int, int]) -> Sticker:
     """Place a sticker `along` a direction from the middle and `across` it, kept inside the picture."""
     right, down = direction
     half = SIZES[sticker.size] // 2
@@ -108,9 +113,9 @@ def _place(dice: Dice, split: Split, hard: bool) -> Expression:
     meant, second = (new_sticker(dice, kind, 0.5, dice.below(2)) for _ in range(2))
     outer = new_sticker(dice, other, 0.5, SMALL)
     stickers = [
-        _at(meant, dice.between(2, 8), side * dice.between(4, 20), direction),
-        _at(second, -dice.between(14, 24), dice.between(-20, 20), direction),
-        _at(outer, dice.between(20, 24), -side * dice.between(8, 20), direction),
+        beside_middle(meant, dice.between(2, 8), side * dice.between(4, 20), direction),
+        beside_middle(second, -dice.between(14, 24), dice.between(-20, 20), direction),
+        beside_middle(outer, dice.between(20, 24), -side * dice.between(8, 20), direction),
     ]
     return _finish(dice, split, background, stickers, f"the {CLASSES[kind]} {words}", "place", kind)
 
@@ -124,12 +129,13 @@ def _extreme(dice: Dice, split: Split, hard: bool) -> Expression:
     rest = [s for s in range(len(SIZES)) if (s < size if word == "biggest" else s > size)]
     looks = [(kind, size), *((kind, s) for s in rest), (other, size)]
     stickers = [new_sticker(dice, k, 0.5, s) for k, s in looks]
-    placed = _in_order(stickers, scatter(dice, stickers))
+    placed = scatter(dice, stickers)
     return _finish(dice, split, background, placed, f"the {word} {CLASSES[kind]}", "extreme", kind)
 
 
 def _relation(dice: Dice, split: Split, hard: bool, absent: bool = False) -> Expression:
-    """An anchor in the middle, one of the class on the side that is meant, one on another side, something else on the first side."""
+    """An anchor in the middle, one of the class on the side that is meant, one on another side, something else on the
+    first side."""
     background, (kind, anchor) = cast(dice, split, 2)
     other = next_allowed(dice.below(len(CLASSES)), background, [kind, anchor])
     words = dice.pick(tuple(RELATIONS))
@@ -139,12 +145,12 @@ def _relation(dice: Dice, split: Split, hard: bool, absent: bool = False) -> Exp
     meant, second, extra = (
         new_sticker(dice, k, 0.5, size) for k, size in ((kind, SMALL), (kind, dice.below(2)), (other, SMALL))
     )
-    middle = _at(new_sticker(dice, anchor, 0.5, dice.below(2)), 0, 0, (1, 0))
+    middle = beside_middle(new_sticker(dice, anchor, 0.5, dice.below(2)), 0, 0, (1, 0))
     along = sides[words][0]
     stickers = [
-        _at(meant, along, turned * dice.between(8, 10), RELATIONS[words]),
-        _at(second, *sides[elsewhere], RELATIONS[elsewhere]),
-        _at(extra, along, -turned * dice.between(8, 10), RELATIONS[words]),
+        beside_middle(meant, along, turned * dice.between(8, 10), RELATIONS[words]),
+        beside_middle(second, *sides[elsewhere], RELATIONS[elsewhere]),
+        beside_middle(extra, along, -turned * dice.between(8, 10), RELATIONS[words]),
         middle,
     ]
     shift_x, shift_y = dice.between(-1, 1), dice.between(-1, 1)

@@ -1,15 +1,15 @@
 """Scenes: what is in a picture, made from one integer, and the picture itself with the pixels of each sticker.
 
-A `Scene` is a plain description on a grid of 64 x 64; `draw` paints it at any size. All chance comes from `Dice`, a row of numbers that
-numpy's PCG64 makes from the scene's seed: the same seed gives the same scene on every machine.
+A `Scene` is a plain description on a grid of 64 x 64; `draw` paints it at any size. All chance comes from `Dice`, a row
+of numbers that numpy's PCG64 makes from the scene's seed: the same seed gives the same scene on every machine.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from .sheet import COLOURABLE, COLOURS, OWN_COLOUR, CLASSES, SIZES, TURNS, lookalikes, sprite
-from .splits import GROUNDS, PAIRS, Split, is_held_out, next_allowed
+from .sheet import CLASSES, COLOURABLE, COLOURS, OWN_COLOUR, SIZES, TURNS, lookalikes, sprite
+from .splits import GROUNDS, PAIRS, Split, is_held_out, makes_held_out, next_allowed
 from .textures import BACKGROUNDS, PER_KIND, bank
 
 GRID = 64  # scenes are described on this grid, whatever size they are drawn at
@@ -49,7 +49,8 @@ class Scene(NamedTuple):
 
 
 class Dice:
-    """Random choices from one seed: 160 numbers drawn at once (a single numpy call for each choice would cost ten times as much)."""
+    """Random choices from one seed: 160 numbers drawn at once (a single numpy call for each choice would cost ten times
+    as much)."""
 
     def __init__(self, seed: int):
         self.numbers = np.random.Generator(np.random.PCG64(seed)).random(160).tolist()
@@ -73,7 +74,8 @@ class Dice:
 
 
 def cast(dice: Dice, split: Split, count: int, alike: bool = False) -> tuple[int, list[int]]:
-    """Choose a background and `count` different classes that the split allows; `alike` asks for colours like the first one's."""
+    """Choose a background and `count` different classes that the split allows; `alike` asks for colours like the first
+    one's."""
     background, kinds = dice.below(len(BACKGROUNDS)), []
     if split.held_out:
         if count > 1 and dice.chance(0.5):
@@ -87,8 +89,23 @@ def cast(dice: Dice, split: Split, count: int, alike: bool = False) -> tuple[int
     return background, kinds
 
 
-def new_sticker(dice: Dice, kind: int, recolour: float = 0.5, size: int | None = None, colour: int | None = None) -> Sticker:
-    """A sticker of class `kind`, not placed yet; `recolour` is the chance of a random colour where the class has several."""
+def cast_coloured(dice: Dice, split: Split, count: int = 2) -> tuple[int, list[int]]:
+    """Choose a background and `count` different classes that come in several colours."""
+    background, kinds = dice.below(len(BACKGROUNDS)), []
+    if split.held_out:
+        kind, background = dice.pick([(kind, ground) for kind, ground in GROUNDS if kind in _COLOURABLE])
+        kinds = [kind]
+    while len(kinds) < count:
+        fitting = [k for k in COLOURABLE if k not in kinds and not makes_held_out(k, background, kinds)]
+        kinds.append(dice.pick(fitting))
+    return background, kinds
+
+
+def new_sticker(
+    dice: Dice, kind: int, recolour: float = 0.5, size: int | None = None, colour: int | None = None
+) -> Sticker:
+    """A sticker of class `kind`, not placed yet; `recolour` is the chance of a random colour where the class has
+    several."""
     if colour is None:
         colour = dice.between(1, len(COLOURS) - 1) if kind in _COLOURABLE and dice.chance(recolour) else 0
         colour = 0 if COLOURS[colour] == OWN_COLOUR.get(CLASSES[kind]) else colour
@@ -97,9 +114,11 @@ def new_sticker(dice: Dice, kind: int, recolour: float = 0.5, size: int | None =
 
 
 def scatter(dice: Dice, stickers: list[Sticker]) -> list[Sticker]:
-    """Place stickers where there is room: of seven random places each takes the first that touches no other, or the best."""
+    """Place stickers where there is room: of seven random places each takes the first that touches no other, or the
+    best."""
     placed: list[Sticker] = []
-    for sticker in sorted(stickers, key=lambda s: -s.size):  # the biggest first: it lies behind
+    order = sorted(range(len(stickers)), key=lambda n: -stickers[n].size)  # the biggest first: it lies behind
+    for sticker in (stickers[n] for n in order):
         half = SIZES[sticker.size] // 2
         best, best_gap = sticker, -GRID
         for _ in range(7):
@@ -110,7 +129,7 @@ def scatter(dice: Dice, stickers: list[Sticker]) -> list[Sticker]:
             if gap >= 0:
                 break
         placed.append(best)
-    return placed
+    return [placed[order.index(n)] for n in range(len(stickers))]  # in the order given
 
 
 def compose(dice: Dice, split: Split, background: int, stickers: list[Sticker]) -> Scene:

@@ -21,11 +21,12 @@ FONTS = [
     "/usr/share/fonts/google-noto-emoji/NotoColorEmoji.ttf",
 ]
 GLYPHS = """
-dog🐶 cat🐱 fox🦊 lion🦁 panda🐼 pig🐷 frog🐸 owl🦉 penguin🐧 dolphin🐬 octopus🐙 turtle🐢 crab🦀 fish🐠 butterfly🦋 ladybug🐞
-parrot🦜 elephant🐘 tree🌳 cactus🌵 mushroom🍄 sunflower🌻 rose🌹 apple🍎 banana🍌 strawberry🍓 pineapple🍍 watermelon🍉 carrot🥕
-pizza🍕 hamburger🍔 donut🍩 pumpkin🎃 car🚗 bus🚌 tractor🚜 train🚂 boat⛵ rocket🚀 balloon🎈 star⭐ heart❤ rainbow🌈 snowman⛄
-castle🏰 tent⛺ basketball🏀 drum🥁 guitar🎸 robot🤖 ghost👻 crown👑 gift🎁 key🔑 bell🔔 umbrella☂ shoe👟 dress👗 book📕 clock⏰
-camera📷 diamond💎 backpack🎒 bucket🪣
+dog🐶 cat🐱 fox🦊 lion🦁 panda🐼 pig🐷 frog🐸 owl🦉 penguin🐧 dolphin🐬 octopus🐙 turtle🐢 crab🦀
+fish🐠 butterfly🦋 ladybug🐞 parrot🦜 elephant🐘 tree🌳 cactus🌵 mushroom🍄 sunflower🌻 rose🌹
+apple🍎 banana🍌 strawberry🍓 pineapple🍍 watermelon🍉 carrot🥕 pizza🍕 hamburger🍔 donut🍩
+pumpkin🎃 car🚗 bus🚌 tractor🚜 train🚂 boat⛵ rocket🚀 balloon🎈 star⭐ heart❤ rainbow🌈 snowman⛄
+castle🏰 tent⛺ basketball🏀 drum🥁 guitar🎸 robot🤖 ghost👻 crown👑 gift🎁 key🔑 bell🔔 umbrella☂
+shoe👟 dress👗 book📕 clock⏰ camera📷 diamond💎 backpack🎒 bucket🪣
 """.split()
 CLASSES = tuple(glyph[:-1] for glyph in GLYPHS)
 CLASS_NUMBER = {name: number for number, name in enumerate(CLASSES)}
@@ -45,7 +46,8 @@ TURNS = (-20, -10, 0, 10, 20)  # degrees
 
 
 class Sprite(NamedTuple):
-    """One sticker ready to paste: `colour` (h, w, 3) uint16 already times alpha, `keep` (h, w, 1) uint16 = 256 - alpha."""
+    """One sticker ready to paste: `colour` (h, w, 3) uint16 already times alpha, `keep` (h, w, 1) uint16 = 256 -
+    alpha."""
 
     colour: np.ndarray
     keep: np.ndarray
@@ -75,9 +77,7 @@ def render_sheet(font_path: str | None = None, out: Path = SHEET) -> Path:
         sticker = canvas.crop(box)
         sticker.thumbnail((CELL, CELL), Image.Resampling.LANCZOS)
         row, column = divmod(number, 8)
-        sheet.paste(
-            sticker, (column * CELL + (CELL - sticker.width) // 2, row * CELL + (CELL - sticker.height) // 2)
-        )
+        sheet.paste(sticker, (column * CELL + (CELL - sticker.width) // 2, row * CELL + (CELL - sticker.height) // 2))
     with write_aside(out) as aside:
         sheet.save(aside, optimize=True)
     return out
@@ -126,7 +126,9 @@ def sprite(kind: int, colour: int, size: int, turn: int, scene_size: int = 64) -
     longer = SIZES[size] * scene_size / 64
     scale = longer / max(picture.size)
     width, height = (max(1, round(side * scale)) for side in picture.size)
-    picture = _premultiplied(picture).resize((width, height), Image.Resampling.BOX if scale < 0.5 else Image.Resampling.BICUBIC)
+    picture = _premultiplied(picture).resize(
+        (width, height), Image.Resampling.BOX if scale < 0.5 else Image.Resampling.BICUBIC
+    )
     picture = picture.rotate(TURNS[turn], Image.Resampling.BICUBIC, expand=True)
     picture = picture.crop(picture.getchannel("A").getbbox())
     pixels = np.asarray(picture).astype(np.uint16)

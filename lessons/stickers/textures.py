@@ -10,7 +10,8 @@ import numpy as np
 BACKGROUNDS = ("grass", "sand", "sky", "water", "night", "wood")
 PER_KIND = 24  # textures of each background in one split's bank
 
-# darkest and brightest colour, noise cells across (rows, columns) of the coarsest layer, and how much each texture's colours may shift
+# darkest and brightest colour, noise cells across (rows, columns) of the coarsest layer, and how much each texture's
+# colours may shift
 _LOOKS = {
     "grass": ((52, 110, 40), (128, 178, 74), (14, 14), 16),
     "sand": ((206, 176, 122), (240, 220, 170), (10, 10), 12),

@@ -1,24 +1,25 @@
-"""Train tiny CLIP on Sticker World, and measure it: `python -m lessons.train.clip`, `python -m lessons.train.clip --evaluate`.
+"""Train tiny CLIP on Sticker World, and measure it: `python -m lessons.train.clip`, `python -m lessons.train.clip
+--evaluate`.
 
-Radford et al. 2021, section 2.3 and figure 3: in a batch of pictures and captions each picture must find its own caption among all
-others, and each caption its own picture. Nothing else is taught: no classes, no boxes.
+Radford et al. 2021, section 2.3 and figure 3: in a batch of pictures and captions each picture must find its own
+caption among all others, and each caption its own picture. Nothing else is taught: no classes, no boxes.
 """
 
 import argparse
 import math
-import time
+import sys
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from tqdm import tqdm
 
 from lessons.stickers import exams
 from lessons.stickers.splits import VAL
 from lessons.train import loop, measures
 from minimodels import tiny
 from minimodels.clip import CLIP
+from minimodels.errors import UserError
 from minimodels.images import CLIPPreprocess, preprocess_to_dict
 from minimodels.tokenizers import BytePairTokenizer, learn_merges
 
@@ -53,7 +54,8 @@ def single_share(step: int, steps: int) -> float:
 
 
 def contrastive_loss(logits: Tensor) -> Tensor:
-    """Mean of two cross entropies over the logits (B, B): pictures choose captions, captions choose pictures (figure 3)."""
+    """Mean of two cross entropies over the logits (B, B): pictures choose captions, captions choose pictures (figure
+    3)."""
     answers = torch.arange(len(logits), device=logits.device)
     return (F.cross_entropy(logits, answers) + F.cross_entropy(logits.T, answers)) / 2
 
@@ -109,26 +111,7 @@ def train(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads)
     run = Path(arguments.run)
     trainer = Trainer(arguments.steps, arguments.batch, arguments.device, arguments.compile)
-    first = 0
-    if (run / "checkpoint.pt").exists():
-        first = loop.load_checkpoint(run / "checkpoint.pt", trainer.model, trainer.optimizers, trainer.about)
-        print(f"resuming {run} at step {first}")
-    began, losses = time.time(), []
-    progress = tqdm(range(first, trainer.steps), initial=first, total=trainer.steps, unit="step", mininterval=2)
-    for number in progress:
-        values = trainer.step(number)
-        losses.append(values["loss"])
-        progress.set_postfix(loss=f"{values['loss']:.3f}")
-        last = number + 1 == trainer.steps or (time.time() - began) > 60 * arguments.minutes
-        if (number + 1) % arguments.every == 0 or last:
-            loop.save_checkpoint(run / "checkpoint.pt", number + 1, trainer.model, trainer.optimizers, trainer.about)
-            values |= {"loss": sum(losses) / len(losses)} | trainer.validate()
-            losses = []
-            images = (number + 1) * trainer.batch
-            loop.write_log(run / "log.jsonl", step=number + 1, images=images, seconds=round(time.time() - began), **values)
-            progress.write(f"step {number + 1}: " + ", ".join(f"{name} {value:.3f}" for name, value in values.items()))
-        if last:
-            break
+    loop.run(trainer, run, arguments.every, arguments.minutes)
     save(trainer, Path(arguments.out or run / "tiny-clip.safetensors"))
 
 
@@ -146,26 +129,23 @@ def save(trainer: Trainer, path: Path) -> None:
     print(f"wrote {path}")
 
 
-def main() -> None:
+def main(words: list[str] | None = None) -> int:
+    """The command line: 0 done, 1 a bar was missed, 2 a mistake in what was given."""
     parser = argparse.ArgumentParser(prog="python -m lessons.train.clip", description=__doc__.splitlines()[0])
-    parser.add_argument("--evaluate", metavar="WEIGHTS", nargs="?", const=str(WEIGHTS), help="measure weights, do not train")
-    parser.add_argument("--steps", type=int, default=4800, help="steps of the whole schedule (default 4800)")
-    parser.add_argument("--minutes", type=float, default=1e6, help="stop after so many minutes; run again to go on")
-    parser.add_argument("--batch", type=int, default=256, help="pictures a step (default 256)")
-    parser.add_argument("--every", type=int, default=200, help="steps between checkpoints (default 200)")
-    parser.add_argument("--run", default="runs/clip", help="folder of checkpoint and log; an existing run is resumed")
-    parser.add_argument("--out", help="where the weights go (default: into the run's folder)")
-    parser.add_argument("--device", default="cpu", help="cpu (default), cuda")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
-    parser.add_argument("--compile", action="store_true", help="compile the image tower: a quarter faster, needs a C++ compiler")
-    arguments = parser.parse_args()
-    if arguments.evaluate:
-        from lessons.train.clip_report import report
+    loop.add_options(parser, WEIGHTS, steps=4800, every=200, run="runs/clip")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="with --evaluate: write the figures there too")
+    arguments = parser.parse_args(words)
+    try:
+        if arguments.evaluate:
+            from lessons.train.clip_report import report
 
-        report(Path(arguments.evaluate), arguments.device)
-    else:
+            return 0 if report(Path(arguments.evaluate), arguments.device, arguments.json) else 1
         train(arguments)
+    except (UserError, OSError) as error:
+        print(f"lessons.train.clip: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,13 +1,17 @@
-"""What every training script here shares: two optimizers, a learning rate, a checkpoint that resumes bit for bit, a log."""
+"""What every training script here shares: two optimizers, a learning rate, a checkpoint that resumes bit for bit, a
+log."""
 
+import argparse
 import json
 import math
+import time
 from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from tqdm import tqdm
 
 from minimodels.errors import UserError, write_aside
 
@@ -15,8 +19,8 @@ from minimodels.errors import UserError, write_aside
 def make_optimizers(model: nn.Module, matrix_rate: float, other_rate: float) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the blocks, AdamW for everything else.
 
-    Muon (Jordan et al. 2024) makes each update of a matrix orthogonal, so that no direction of it is learned much faster than another.
-    Embeddings, positions, the patch projection and all vectors keep AdamW.
+    Muon (Jordan et al. 2024) makes each update of a matrix orthogonal, so that no direction of it is learned much
+    faster than another. Embeddings, positions, the patch projection and all vectors keep AdamW.
     """
     if not hasattr(torch.optim, "Muon"):
         raise UserError(f"training needs torch.optim.Muon (torch 2.9 or newer); this is torch {torch.__version__}.")
@@ -47,14 +51,20 @@ def set_rate(optimizers: list[torch.optim.Optimizer], step: int, steps: int) -> 
 
 
 def fast_step(device: torch.device):
-    """Contexts for one training step: bfloat16 products, and on a CPU attention spelled out (its fused backward is slow there)."""
+    """Contexts for one training step: bfloat16 products, and on a CPU attention spelled out (its fused backward is slow
+    there)."""
     attention = sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
     return attention, torch.autocast(device.type, torch.bfloat16)
 
 
 def save_checkpoint(path: Path, step: int, model: nn.Module, optimizers: list, about: dict) -> None:
     """Everything the next step depends on; the data need nothing, they are made from the step's number."""
-    state = {"step": step, "about": about, "model": model.state_dict(), "optimizers": [o.state_dict() for o in optimizers]}
+    state = {
+        "step": step,
+        "about": about,
+        "model": model.state_dict(),
+        "optimizers": [o.state_dict() for o in optimizers],
+    }
     with write_aside(path) as aside:
         torch.save(state, aside)
 
@@ -67,7 +77,9 @@ def load_checkpoint(path: Path, model: nn.Module, optimizers: list, about: dict)
     """
     state = torch.load(path, weights_only=True)
     if state["about"] != about:
-        raise UserError(f"{path} was made with {state['about']}, now asked for {about}; give another --run or the same settings.")
+        raise UserError(
+            f"{path} was made with {state['about']}, now asked for {about}; give another --run or the same settings."
+        )
     model.load_state_dict(state["model"])
     for optimizer, saved in zip(optimizers, state["optimizers"]):
         optimizer.load_state_dict(saved)
@@ -85,3 +97,48 @@ def read_log(path: Path) -> list[dict]:
     """The lines of a log; of a step written twice (a run that was resumed) the last one counts."""
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return list({line["step"]: line for line in lines}.values())
+
+
+def run(trainer, folder: Path, every: int, minutes: float) -> None:
+    """Run a trainer to its last step, or for so many minutes; resume where the folder holds a checkpoint.
+
+    The trainer has `steps`, `batch`, `about`, `model`, `optimizers`, `step(number)` and `validate()`; the last two give
+    values for the log.
+    """
+    checkpoint, first = folder / "checkpoint.pt", 0
+    if checkpoint.exists():
+        first = load_checkpoint(checkpoint, trainer.model, trainer.optimizers, trainer.about)
+        print(f"resuming {folder} at step {first}")
+    began, losses = time.time(), []
+    progress = tqdm(range(first, trainer.steps), initial=first, total=trainer.steps, unit="step", mininterval=2)
+    for number in progress:
+        values = trainer.step(number)
+        losses.append(values["loss"])
+        progress.set_postfix(loss=f"{values['loss']:.3f}")
+        last = number + 1 == trainer.steps or time.time() - began > 60 * minutes
+        if (number + 1) % every == 0 or last:
+            save_checkpoint(checkpoint, number + 1, trainer.model, trainer.optimizers, trainer.about)
+            values |= {"loss": sum(losses) / len(losses)} | trainer.validate()
+            losses = []
+            images = (number + 1) * trainer.batch
+            write_log(
+                folder / "log.jsonl", step=number + 1, images=images, seconds=round(time.time() - began), **values
+            )
+            progress.write(f"step {number + 1}: " + ", ".join(f"{name} {value:.3f}" for name, value in values.items()))
+        if last:
+            break
+
+
+def add_options(parser: argparse.ArgumentParser, weights: Path, steps: int, every: int, run: str) -> None:
+    """The options that every training script has."""
+    add = parser.add_argument
+    add("--evaluate", metavar="WEIGHTS", nargs="?", const=str(weights), help="measure weights, do not train")
+    add("--steps", type=int, default=steps, help=f"steps of the whole schedule (default {steps})")
+    add("--minutes", type=float, default=1e6, help="stop after so many minutes; run again to go on")
+    add("--batch", type=int, default=256, help="pictures a step (default 256)")
+    add("--every", type=int, default=every, help=f"steps between checkpoints (default {every})")
+    add("--run", default=run, help=f"folder of checkpoint and log (default {run}); an existing run is resumed")
+    add("--out", help="where the weights go (default: into the run's folder)")
+    add("--device", default="cpu", help="cpu (default), cuda")
+    add("--threads", type=int, default=1, help="CPU threads (default 1)")
+    add("--compile", action="store_true", help="compile the picture's model: a quarter faster, needs a C++ compiler")

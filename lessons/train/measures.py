@@ -50,7 +50,8 @@ def zero_shot(model, tokenize, exam: Singles, templates=TEMPLATES) -> Tensor:
 
 
 def retrieval_ranks(model, tokenize, exam: Pairs) -> Tensor:
-    """For each caption how many wrong pictures lie as near as its own or nearer: (N,), 0 is a hit at the first place."""
+    """For each caption how many wrong pictures lie as near as its own or nearer: (N,), 0 is a hit at the first
+    place."""
     scores = embed_texts(model, tokenize, exam.captions) @ embed_images(model, exam.images).T  # (texts, pictures)
     return (scores >= scores.diag()[:, None]).sum(dim=1).cpu() - 1
 
