@@ -44,6 +44,8 @@ def recording(lesson: Lesson) -> dict | None:
 def stale(lesson: Lesson) -> list[str]:
     """Why the recorded outputs cannot be trusted; empty when they can."""
     record = recording(lesson)
+    if "broken" in lesson.about:
+        return [lesson.about["broken"]]
     if record is None:
         return ["never run"]
     reasons = [name for name, known in record["used"].items() if not _same(ROOT / name, known)]
@@ -98,22 +100,25 @@ def run_again(lesson: Lesson) -> list[str]:
 # ---------------------------------------------------------------- pages
 def lesson_page(lesson: Lesson) -> str:
     """The Markdown of a lesson: front matter, facts, cells with their recorded outputs, and where to go on."""
-    done = recording(lesson)
-    if done is None:
-        raise BookError(f"{lesson.script} was never run; record it: python -m lessons.book {lesson.number}")
-    here, cells, out = f"lessons/{lesson.key}.md", list(lesson.cells()), []
-    outputs = iter(done["cells"])
-    if sum(cell.kind == "code" for cell in cells) != len(done["cells"]):
-        raise BookError(
-            f"{lesson.script} has other cells than its recording; record it: python -m lessons.book {lesson.number}"
-        )
+    if "broken" in lesson.about:
+        raise BookError(lesson.about["broken"])
+    here, cells, done = f"lessons/{lesson.key}.md", list(lesson.cells()), recording(lesson)
+    if done is None or len(done["cells"]) != sum(cell.kind == "code" for cell in cells):
+        done = {"with": {}, "values": {}, "cells": []}  # a page without outputs; `stale` says so
+    out, outputs = [], iter(done["cells"])
     for cell in cells:
         if cell.kind == "text":
             _check_headings(cell, lesson)
             missing = [text for text in cell.values if text not in done["values"]]
             out.append(expand(cell.body, here, done["values"] | dict.fromkeys(missing, "?")))
         else:
-            out += [_code_block(cell), *(_output_block(output, cell, lesson) for output in next(outputs))]
+            out += [_code_block(cell), *(_output_block(output, cell, lesson) for output in next(outputs, []))]
+    body = "\n\n".join(part for part in out if part)
+    return _opening(lesson, here) + body + "\n\n" + _closing(lesson, done) + "\n"
+
+
+def _opening(lesson: Lesson, here: str) -> str:
+    """Front matter, title, facts and lead."""
     title = f"{lesson.number} {lesson.about.get('nav', lesson.title)}"
     lead = expand(lesson.lead, here) if lesson.lead else ""
     head = [
@@ -124,7 +129,7 @@ def lesson_page(lesson: Lesson) -> str:
     head += [f"lesson: {json.dumps(lesson.number)}", f"minutes: {lesson.about['minutes']}", "---", ""]
     head += [f'# <span class="number">{lesson.number}</span> {lesson.title}', "", _facts(lesson, here), ""]
     head += [f'<div class="lead" markdown="1">\n\n{lead}\n\n</div>', ""] if lead else []
-    return "\n".join(head) + "\n\n".join(part for part in out if part) + "\n\n" + _closing(lesson, done) + "\n"
+    return "\n".join(head) + "\n"
 
 
 def _facts(lesson: Lesson, here: str) -> str:
@@ -134,17 +139,18 @@ def _facts(lesson: Lesson, here: str) -> str:
     facts += ["after " + ", ".join(needs)] if needs else []
     facts += [expand(lesson.about["paper"], here)] if "paper" in lesson.about else []
     facts += [f"`{lesson.about['code']}`"] if "code" in lesson.about else []
-    return "\n".join(["- " + fact for fact in facts]) + "\n{ .facts }"
+    return '<div class="facts" markdown="1">\n\n' + "\n".join("- " + fact for fact in facts) + "\n\n</div>"
 
 
 def _closing(lesson: Lesson, done: dict) -> str:
     up = "../" * 2
     made = ", ".join(f"{name} {number}" for name, number in done["with"].items() if number)
+    recorded = f"The outputs here were recorded with {made}; the last digits may differ elsewhere." if made else ""
     return (
         '<div class="closing" markdown="1">\n\n'
         f"The whole lesson is one script: `python {lesson.script}` runs it, any debugger steps through it. "
         f'[Download it]({up}files/{lesson.key}.py){{ download="{lesson.path.name}" }}. '
-        f"The outputs on this page were recorded with {made}; the last digits may differ elsewhere.\n\n</div>"
+        f"{recorded}\n\n</div>"
     )
 
 
@@ -209,7 +215,7 @@ def contents(here: str) -> str:
         out += [
             f"- [{lesson.number} {lesson.title}]({up}lessons/{lesson.key}.md)"
             for lesson in lessons
-            if recording(lesson)
+            if "broken" not in lesson.about
         ]
         out += ["\n</section>"]
     return '<div class="parts" markdown="1">\n\n' + "\n".join(out) + "\n\n</div>"

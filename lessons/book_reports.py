@@ -42,8 +42,8 @@ title: Parity report
 
 Every parameter of the reference is redrawn, its tensors pass through the conversion table into our model, and both
 compute the same batch. The figures are the largest differences in float64,
-$\\lvert a - b \\rvert / (1 + \\lvert b \\rvert)$ with $a$ ours and $b$ the reference's: over the output, over the output of
-every block, and over the gradients of the input and of every parameter. The bar is 1e-10.
+$\\lvert a - b \\rvert / (1 + \\lvert b \\rvert)$ ($a$ ours, $b$ the reference's): over the output, over the output
+of every block, and over the gradients of the input and of every parameter. The bar is 1e-10.
 
 {table}
 

@@ -103,23 +103,27 @@ class Lesson:
 
 
 def find_lessons(folder: Path = ROOT / "lessons") -> list[Lesson]:
-    """All lesson scripts in the order of the book."""
-    return [read_lesson(path) for path in sorted(folder.glob("[0-9]_*/[0-9][0-9]_*.py"))]
+    """All lesson scripts in the order of the book; one that cannot be read says why in `about["broken"]`."""
+    lessons = []
+    for path in sorted(folder.glob("[0-9]_*/[0-9][0-9]_*.py")):
+        try:
+            lessons.append(read_lesson(path))
+        except (BookError, SyntaxError) as error:
+            lessons.append(Lesson(path, path.stem, about={"broken": f"{path.name}: {error}", "minutes": "?"}))
+    return lessons
 
 
 def read_lesson(path: Path) -> Lesson:
     """Title, lead and `key: value` lines from the script's docstring; the script is not run."""
     docstring = ast.get_docstring(ast.parse(path.read_text("utf-8")))
     if not docstring:
-        raise BookError(f"{path.name} has no docstring; its first line is the lesson's title")
+        raise BookError("there is no docstring; its first line is the lesson's title")
     lines, about = docstring.splitlines(), {}
     while len(lines) > 1 and (match := re.fullmatch(r"([a-z]+): +(.*)", lines[-1])):
         about[match[1]] = match[2]
         lines.pop()
     if "minutes" not in about:
-        raise BookError(
-            f"{path.name}: the docstring has no line 'minutes: 15' (the lines 'key: value' are its last ones)"
-        )
+        raise BookError("the docstring has no line 'minutes: 15' (the lines 'key: value' are its last ones)")
     return Lesson(path, lines[0].rstrip("."), "\n".join(lines[1:]).strip(), dict(reversed(about.items())))
 
 
@@ -336,4 +340,4 @@ def link(number: str, here: str) -> str:
 @functools.lru_cache(maxsize=1)
 def _lessons() -> tuple[Lesson, ...]:
     """The lessons that have a page; `lessons.book` clears the cache before it writes them."""
-    return tuple(lesson for lesson in find_lessons() if (OUTPUTS / lesson.key / "record.json").is_file())
+    return tuple(lesson for lesson in find_lessons() if "broken" not in lesson.about)

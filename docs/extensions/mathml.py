@@ -1,25 +1,28 @@
-"""A Markdown extension: $...$ and $$...$$ become MathML while the page is built; nothing is left to do for the reader's
-browser.
+"""A Markdown extension: $...$ and $$...$$ become MathML while the page is built; the reader's browser runs nothing.
 
-pymdownx.arithmatex finds the formulas, latex2mathml translates them. A formula that cannot be translated stops the
-build.
+pymdownx.arithmatex finds the formulas, latex2mathml translates them. Browsers know the core of MathML only, so letters
+in bold, double-struck or script become their own Unicode characters, and names such as MSA lose an operator's wide
+spaces. A formula that cannot be translated stops the build.
 """
 
 import html
 import re
+import unicodedata
 from xml.etree import ElementTree
 
 from latex2mathml.converter import convert
 from markdown import Extension, Markdown
 from markdown.treeprocessors import Treeprocessor
 
-# Spellings that latex2mathml does not know -> the same in words that it does.
+# Spellings that latex2mathml does not know, or does not set upright -> the same in words that it does.
 SPELLINGS = [
     (r"\\(begin|end)\{(?:aligned|split)\}", r"\\\1{align*}"),
     (r"\\[lr]Vert(?![a-zA-Z])", r"\\|"),
     (r"\\arg(?![a-zA-Z])", r"\\operatorname{arg}"),
     (r"\\operatorname\*", r"\\operatorname"),
+    (r"\\mathrm(?![a-zA-Z])", r"\\text"),
 ]
+STYLES = {"bold", "italic", "bold-italic", "double-struck", "script", "fraktur", "sans-serif", "monospace"}
 
 
 def to_mathml(tex: str, block: bool) -> ElementTree.Element:
@@ -35,8 +38,35 @@ def to_mathml(tex: str, block: bool) -> ElementTree.Element:
         node.tag = node.tag.rpartition("}")[2]  # HTML knows no namespaces
         if re.match(r"\\[a-zA-Z]", node.text or ""):
             raise SystemExit(f"math: unknown command {node.text} in {tex!r}")
+        if node.get("mathvariant") in STYLES:
+            node.text = "".join(styled(letter, node.attrib["mathvariant"]) for letter in node.text or "")
+            del node.attrib["mathvariant"]
+        if node.tag == "mo" and (node.text or "").strip().isalpha() and len((node.text or "").strip()) > 1:
+            node.tag = "mi"
+        if node.tag == "mtr":
+            align_cells(list(node))
     math.set("alttext", " ".join(tex.split()))
     return math
+
+
+def align_cells(cells: list[ElementTree.Element]) -> None:
+    """Say with CSS what browsers ignore as `columnalign`, and close the gap at the sign in the middle."""
+    sides = [cell.get("columnalign", "") for cell in cells]
+    for cell, side, before in zip(cells, sides, ["", *sides]):
+        if side:
+            closed = {"right": ";padding-right:0", "left": ";padding-left:0" if before == "right" else ""}.get(side, "")
+            cell.set("style", f"text-align:{side}{closed}")
+
+
+def styled(letter: str, style: str) -> str:
+    """The Unicode character of a letter in a mathematical style; the letter itself where there is none."""
+    plain = re.sub(r"(LATIN|GREEK) (\w+) LETTER", r"\2", unicodedata.name(letter, ""))
+    for name in (f"MATHEMATICAL {style} {plain}", f"{style} {plain}"):
+        try:
+            return unicodedata.lookup(name.upper().replace("BOLD-ITALIC", "BOLD ITALIC"))
+        except KeyError:
+            continue
+    return letter
 
 
 class _Formulas(Treeprocessor):
