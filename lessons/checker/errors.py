@@ -63,7 +63,7 @@ MEANINGS = [
 
 @dataclass(frozen=True)
 class Trouble:
-    """One exception in a learner's words (`text`) and in Python's; `line` of the learner's file, `code` and `shapes` there."""
+    """One exception, in a learner's words and in Python's; the line of the learner's file, its code and shapes."""
 
     text: str
     python: str

@@ -23,7 +23,7 @@ from lessons.checker.values import Difference, compare, describe_inputs, fresh
 
 @dataclass
 class Verdict:
-    """How one task went. `status`: passed, failed or unwritten. `details`: (label, text) pairs in the order to read them."""
+    """How one task went. `status`: passed, failed or unwritten. `details`: (label, text) pairs in reading order."""
 
     status: str
     headline: str = ""
@@ -237,7 +237,7 @@ def passed_text(task: Task, count: int) -> str:
 
 
 def same_answer(task: Task, mine: Answer, other: Answer) -> bool:
-    """Whether two answers are the same: equal values (NaN where NaN) and changes to inputs, or exceptions of one type."""
+    """Whether two answers are the same: equal values and changes to inputs, or exceptions of one type."""
     if mine.error is not None or other.error is not None:
         return type(mine.error) is type(other.error)
     if mine.changed != other.changed:

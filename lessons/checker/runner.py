@@ -101,7 +101,7 @@ def run_process(files: Sequence[tuple[str, Path]], limit: float, seed: int) -> E
 
 
 def wait(process: subprocess.Popen, seconds: float) -> bool:
-    """Wait for the process and end what is left of it, also when Ctrl-C ends the waiting; True when the time was over."""
+    """Wait for the process, then end what is left of it (also after Ctrl-C); True when the time was over."""
     try:
         process.wait(timeout=seconds)
     except subprocess.TimeoutExpired:

@@ -1,0 +1,80 @@
+"""The check of 2.2.1: layer norm against torch.nn.functional.layer_norm."""
+
+import torch.nn.functional as F
+
+from lessons.checker import Mistake, Task
+
+HINTS = [
+    (
+        "The shapes do not line up",
+        "Take mean and variance along dim=-1 with keepdim=True; weight and bias line up by themselves.",
+    ),
+    ("Off by a per cent or so", "x.var() divides by D - 1 unless it is told unbiased=False (correction=0)."),
+    ("Right for large numbers, wrong for small ones", "eps stands inside the root, beside the variance."),
+]
+
+
+def layer_norm(x, weight, bias, eps):
+    centred = x - x.mean(dim=-1, keepdim=True)
+    variance = centred.square().mean(dim=-1, keepdim=True)
+    return centred / (variance + eps).sqrt() * weight + bias
+
+
+def cases(random):
+    for batch, n, dim, eps, size in [(2, 3, 4, 1e-5, 1), (3, 5, 8, 1e-6, 1), (2, 4, 6, 1e-2, 0.1), (2, 6, 5, 1e-12, 3)]:
+        yield {"x": random(batch, n, dim) * size + 1, "weight": random(dim), "bias": random(dim), "eps": eps}
+
+
+def flawed(
+    x, weight, bias, eps, axis=-1, divisor=0, inside=True, centre=True, root=True, gain=True, shift=True, own=None
+):
+    mean = x.mean(dim=axis, keepdim=True) if centre else 0
+    variance = (x - mean).square().sum(dim=axis, keepdim=True) / (x.shape[axis] - divisor)
+    eps = own or eps
+    below = (variance + eps) if inside else variance
+    below = below.sqrt() if root else below
+    below = below if inside else below + eps
+    return (x - mean) / below * (weight if gain else 1) + (bias if shift else 0)
+
+
+TASKS = [
+    Task(
+        "layer_norm",
+        cases,
+        reference=lambda x, weight, bias, eps: F.layer_norm(x, (x.shape[-1],), weight, bias, eps),
+        like="torch.nn.functional.layer_norm",
+        gradients=("x", "weight", "bias"),
+        forbidden=("layer_norm", "LayerNorm"),
+        mistakes=[
+            Mistake(
+                "the reference with the variance divided by D - 1 instead of D",
+                flawed,
+                divisor=1,
+                fix="Call var(dim=-1, keepdim=True, unbiased=False).",
+            ),
+            Mistake("the reference with eps added outside the root", flawed, inside=False, fix="sqrt(variance + eps)."),
+            Mistake(
+                "the reference with an eps of 1e-5 whatever eps is asked for",
+                flawed,
+                own=1e-5,
+                fix="Use the input eps.",
+            ),
+            Mistake(
+                "the reference over the tokens instead of over the numbers of each token",
+                flawed,
+                axis=1,
+                fix="Take mean and variance along dim=-1.",
+            ),
+            Mistake("the reference over the batch", flawed, axis=0, fix="Take mean and variance along dim=-1."),
+            Mistake("the reference without the gain", flawed, gain=False, fix="Multiply by weight."),
+            Mistake("the reference without the bias", flawed, shift=False, fix="Add bias at the end."),
+            Mistake("the reference divided by the variance: the root is missing", flawed, root=False),
+            Mistake("the reference without subtracting the mean", flawed, centre=False),
+            Mistake(
+                "the reference with the bias inside the gain: (normalised + bias) * weight",
+                lambda x, weight, bias, eps: F.layer_norm(x, (x.shape[-1],), weight, bias * weight, eps),
+                fix="First the gain, then the bias.",
+            ),
+        ],
+    )
+]

@@ -1,0 +1,1 @@
+"""2.3 The Vision Transformer."""
