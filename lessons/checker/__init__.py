@@ -11,6 +11,6 @@ child.py       the separate process that runs learners' files
 runner.py      starts that process, with a time limit
 """
 
-from lessons.checker.task import Mistake, Random, Task
+from lessons.checker.task import Mistake, Random, Task, Unusable
 
-__all__ = ["Mistake", "Random", "Task"]
+__all__ = ["Mistake", "Random", "Task", "Unusable"]

@@ -42,7 +42,7 @@ def diagnose(
 def explains(task: Task, mistake: Mistake, prepared: list[Case], answers: list[Answer], first: int) -> bool:
     """Whether the mistake gives the learner's answer in every case; the first wrong case is tried first."""
     order = [first, *(at for at in range(len(prepared)) if at != first)]
-    return all(same_answer(task, answers[at], attempt(task, mistake, prepared[at])) for at in order)
+    return all(same_answer(task, answers[at], attempt(task, mistake.handed_in, prepared[at])) for at in order)
 
 
 def changes_by_itself(task: Task, handed_in: Any, case: Case, answer: Answer) -> bool:
@@ -59,8 +59,8 @@ def diagnose_gradient(task: Task, prepared: list[Case], answers: list[Answer]) -
     """A right answer with a wrong gradient: a known mistake that does the same, or the usual cause."""
     first = next(at for at, answer in enumerate(answers) if gradient_differs(prepared[at].gradients, answer.gradients))
     for mistake in task.mistakes:
-        if same_answer(task, answers[first], attempt(task, mistake, prepared[first])):
-            theirs = gradients(task, mistake, prepared[first])
+        if same_answer(task, answers[first], attempt(task, mistake.handed_in, prepared[first])):
+            theirs = gradients(task, mistake.handed_in, prepared[first])
             if not gradient_differs(theirs, answers[first].gradients):
                 return f"Your output equals {mistake.text}.", mistake.fix
     found = answers[first].gradients or {}

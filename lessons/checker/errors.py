@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from lessons.checker.task import Unusable
+
 # A pattern in Python's, torch's or einops' message, and what it means. Named groups are filled in.
 MEANINGS = [
     (
@@ -83,6 +85,8 @@ def explain(error: BaseException, file: str) -> Trouble:
 
 def meaning(error: BaseException, python: str) -> str:
     """One sentence without Python's words, where one is known."""
+    if isinstance(error, Unusable):
+        return str(error)
     if isinstance(error, SystemExit | KeyboardInterrupt):
         return "your file ends the program (exit, quit or sys.exit); leave that out, a function ends with return"
     if isinstance(error, RecursionError):

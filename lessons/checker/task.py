@@ -34,21 +34,30 @@ class Random:
         return torch.randperm(count, generator=self.generator)
 
 
+class Unusable(Exception):
+    """What was handed in cannot be used; the message says why in a learner's words. For `Task.call`."""
+
+
 class Mistake:
     """One known mistake: a small wrong implementation and the words that name it.
 
     Args:
         text: completes the sentence "your output equals ...".
-        function: the wrong implementation, called like the learner's.
+        function: the wrong implementation, called like the learner's (a wrong table where a table is handed in).
         fix: one sentence on what to do.
         options: keyword arguments for `function`. Mistakes that share a function can be tried in pairs.
     """
 
-    def __init__(self, text: str, function: Callable, *, fix: str = "", **options: Any):
+    def __init__(self, text: str, function: Any, *, fix: str = "", **options: Any):
         self.text, self.function, self.fix, self.options = text, function, fix, options
 
     def __call__(self, *inputs: Any) -> Any:
         return self.function(*inputs, **self.options)
+
+    @property
+    def handed_in(self) -> Any:
+        """What a learner with this mistake would hand in."""
+        return self if callable(self.function) else self.function
 
     def with_other(self, other: Mistake) -> Mistake | None:
         """Both mistakes at once, where one function can make both."""

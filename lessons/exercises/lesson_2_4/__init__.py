@@ -1,0 +1,1 @@
+"""2.4 Loading official weights, and proving it."""
