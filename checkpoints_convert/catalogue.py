@@ -10,19 +10,30 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-OPENAI_LICENCE = "MIT"  # the repository's; its model card asks for research use
+OPENAI_LICENCE = "MIT, card: research use"  # the repository's licence, and what its model card asks for
+TINY_SHA256 = "fecf81b492bd13ee7a5297cb74d1d417aac8bf7e1b7d96aed89c4691984587ed"
+LARGE_SHA256 = "109390825a5bada2864f1b74445a63d29c51ef079c349644bc98996c452f6cf1"
 LAION_SHA256 = "ac4f8c4b88af6d963118cbf40ad93176d092abbedfcb752601ae1866352656e6"
 TOKENIZER_FILES = ("merges.txt", "vocab.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 
 
 @dataclass(frozen=True)
 class File:
-    """One file of a checkpoint; optional ones (tokenizer files, which we do not read) may be missing."""
+    """One file of a checkpoint.
+
+    Args:
+        name: in the repository or the folder.
+        size: bytes; None where no source gives them.
+        sha256: None where no source gives it.
+        optional: may be missing (tokenizer files, which we do not read).
+        about: bytes of the tensors in it, counted from the model's shapes where the file's size is not known.
+    """
 
     name: str
     size: int | None = None
     sha256: str | None = None
     optional: bool = False
+    about: int | None = None
 
 
 @dataclass(frozen=True)
@@ -60,9 +71,9 @@ class Entry:
         return self.files[0]
 
 
-def _openai(name: str, sha256: str, note: str) -> Entry:
+def _openai(name: str, sha256: str, about: int, note: str) -> Entry:
     """One of the nine TorchScript archives of OpenAI's own loader, by the name it has there."""
-    weights = File(name.replace("/", "-").replace("@", "-") + ".pt", None, sha256)
+    weights = File(name.replace("/", "-").replace("@", "-") + ".pt", None, sha256, about=about)
     form = "openai_resnet" if name.startswith("RN") else "openai"
     return Entry(name, "clip", form, OPENAI_LICENCE, (weights,), told={"quick_gelu": True}, note=note)
 
@@ -153,7 +164,7 @@ ENTRIES: tuple[Entry, ...] = (
     _timm(
         "tiny",
         "7d3afdd0cf93ad84d986eb2d6bcc5812ebd0b106",
-        File("model.safetensors", None, "fecf81b492bd13ee7a5297cb74d1d417aac8bf7e1b7d96aed89c4691984587ed"),
+        File("model.safetensors", None, TINY_SHA256, about=22869664),
         "ViT-Ti/16, 1000 ImageNet classes",
     ),
     _timm(
@@ -162,36 +173,30 @@ ENTRIES: tuple[Entry, ...] = (
         File("model.safetensors", 88216496, "79c03c635cdfd798a364a9d8c4e5c0b7255b975ea2c9616046d4f77ab01435aa"),
         "ViT-S/16, 1000 ImageNet classes",
     ),
-    _timm("base", "main", File("model.safetensors"), "ViT-B/16, 1000 ImageNet classes"),
+    _timm("base", "main", File("model.safetensors", about=346270624), "ViT-B/16, 1000 ImageNet classes"),
     _timm(
         "large",
         "0930ab3308b84cb2ae091a4a80703c459412a4c7",
-        File("model.safetensors", None, "109390825a5bada2864f1b74445a63d29c51ef079c349644bc98996c452f6cf1"),
+        File("model.safetensors", None, LARGE_SHA256, about=1217306528),
         "ViT-L/16, 1000 ImageNet classes",
     ),
-    _openai("RN50", "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762", "OpenAI's archive: ResNet-50"),
-    _openai(
-        "RN101", "8fa8567bab74a42d41c5915025a8e4538c3bdbe8804a470a72f30b0d94fab599", "OpenAI's archive: ResNet-101"
-    ),
-    _openai("RN50x4", "7e526bd135e493cef0776de27d5f42653e6b4c8bf9e0f653bb11773263205fdd", "OpenAI's archive: 4 x RN50"),
-    _openai(
-        "RN50x16", "52378b407f34354e150460fe41077663dd5b39c54cd0bfd2b27167a4a06ec9aa", "OpenAI's archive: 16 x RN50"
-    ),
-    _openai(
-        "RN50x64", "be1cfb55d75a9666199fb2206c106743da0f6468c9d327f3e0d0a543a9919d9c", "OpenAI's archive: 64 x RN50"
-    ),
-    _openai(
-        "ViT-B/32", "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af", "OpenAI's archive: ViT-B/32"
-    ),
-    _openai(
-        "ViT-B/16", "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f", "OpenAI's archive: ViT-B/16"
-    ),
-    _openai(
-        "ViT-L/14", "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836", "OpenAI's archive: ViT-L/14"
-    ),
-    _openai(
-        "ViT-L/14@336px",
-        "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02",
-        "OpenAI's archive: ViT-L/14 at 336 pixels",
+    *(
+        _openai(name, sha256, about, f"OpenAI's archive: {what}")
+        for name, sha256, about, what in (
+            ("RN50", "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762", 255262868, "ResNet-50"),
+            ("RN101", "8fa8567bab74a42d41c5915025a8e4538c3bdbe8804a470a72f30b0d94fab599", 290938412, "ResNet-101"),
+            ("RN50x4", "7e526bd135e493cef0776de27d5f42653e6b4c8bf9e0f653bb11773263205fdd", 421084404, "4 x RN50"),
+            ("RN50x16", "52378b407f34354e150460fe41077663dd5b39c54cd0bfd2b27167a4a06ec9aa", 660098596, "16 x RN50"),
+            ("RN50x64", "be1cfb55d75a9666199fb2206c106743da0f6468c9d327f3e0d0a543a9919d9c", 1352041860, "64 x RN50"),
+            ("ViT-B/32", "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af", 353436700, "ViT-B/32"),
+            ("ViT-B/16", "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f", 350349340, "ViT-B/16"),
+            ("ViT-L/14", "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836", 932051996, "ViT-L/14"),
+            (
+                "ViT-L/14@336px",
+                "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02",
+                933362716,
+                "ViT-L/14 at 336 pixels",
+            ),
+        )
     ),
 )

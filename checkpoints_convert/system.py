@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from checkpoints_convert.files import check_dtypes
 from checkpoints_convert.tables import Converted, Table
 from minimodels import tiny
 from minimodels.errors import UserError
@@ -92,7 +93,7 @@ def build_model(
 
     Raises:
         UserError: one message that lists every unknown name, every tensor of ours left unfilled, every shape that
-            differs; values that are not finite; something told that this system does not ask.
+            differs; weights that are not floating numbers, or not finite; something told that this system does not ask.
     """
     for key in told:
         if key not in system.told_keys:
@@ -103,15 +104,20 @@ def build_model(
     try:
         class_name, arguments = system.architecture(converted.tensors, {**form.told, **told})
         model = tiny.build(class_name, arguments)
-    except (KeyError, IndexError, ZeroDivisionError) as error:
+    except KeyError as error:
         problems = [*converted.problems, f"the sizes cannot be read without {error}"]
         raise UserError(report(f"incomplete {what}", problems)) from error
+    except (ArithmeticError, IndexError, TypeError, ValueError, RuntimeError) as error:  # shapes that no model has
+        reason = str(error) if isinstance(error, UserError) else " ".join(str(error).split())[:160]
+        problems = [*converted.problems, f"its shapes make no model: {reason}"]
+        raise UserError(report(f"unusable {what}", problems)) from error
     for name in model.state_dict():
         if name.endswith(COUNTER):
             converted.tensors.setdefault(name, torch.tensor(0))
     problems = converted.problems + compare_shapes(converted, model)
     if problems:
         raise UserError(report(f"this {what} does not fill our {class_name}", problems))
+    check_dtypes(converted.tensors, what)
     ready = {name: _cast(tensor, dtype or _common_dtype(tensors), device) for name, tensor in converted.tensors.items()}
     check_finite(ready, what)
     model.load_state_dict(ready, assign=True)

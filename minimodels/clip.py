@@ -56,7 +56,7 @@ class ImageTower(nn.Module):
         """Embeddings (B, E), not normalised, of pictures normalised with CLIP's mean and std."""
         return self.proj(self.norm_post(self.encode(image)[:, 0]))  # (B, E)
 
-    def encode(self, image: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch tokens width"]:
+    def encode(self, image: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch tokens channels"]:
         """Tokens after the last block, class token first, before `norm_post`: (B, 1 + N, D)."""
         x = self.embed(image)
         for block in self.blocks:
@@ -65,7 +65,7 @@ class ImageTower(nn.Module):
 
     def embed(
         self, image: Float[Tensor, "batch 3 height width"], *, resize: bool = False
-    ) -> Float[Tensor, "batch tokens width"]:
+    ) -> Float[Tensor, "batch tokens channels"]:
         """Tokens before the first block: patches, class token, positions, `norm_pre`: (B, 1 + N, D).
 
         With `resize`, another picture size gets bicubically resized positions (no antialias, as CLIPSeg and
@@ -128,7 +128,7 @@ class TextTower(nn.Module):
         tokens = self.encode(ids[:, : int(end.max()) + 1])  # (T, longest, D)
         return self.proj(tokens[torch.arange(len(ids), device=ids.device), end])  # (T, E)
 
-    def encode(self, ids: Int[Tensor, "texts tokens"]) -> Float[Tensor, "texts tokens width"]:
+    def encode(self, ids: Int[Tensor, "texts tokens"]) -> Float[Tensor, "texts tokens channels"]:
         """Every token after the last norm: (T, N, D).
 
         Raises:

@@ -1,0 +1,381 @@
+"""Official checkpoints on the command line: list, fetch, inspect, convert, export, verify."""
+
+import argparse
+import json
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+
+from checkpoints_convert import export as export_model
+from checkpoints_convert import hub
+from checkpoints_convert.files import Checkpoint, read_tensors, write_tensors
+from checkpoints_convert.inspection import columns, inspect
+from checkpoints_convert.load import load
+from checkpoints_convert.systems import SYSTEMS
+from minimodels import tiny
+from minimodels.commands.shared import Parser, check_device
+from minimodels.commands.terminal import forget_notices, notice, printable
+from minimodels.errors import UserError
+
+DTYPES = ("float64", "float32", "float16", "bfloat16")
+TARGETS = sorted({name.split("_resnet")[0].split("_backbone")[0] for s in SYSTEMS.values() for name in s.formats})
+EXAMPLES = """
+examples:
+  python -m checkpoints_convert list                                       what there is, and what is here already
+  python -m checkpoints_convert fetch openai/clip-vit-base-patch32         once; then it answers without a network
+  python -m checkpoints_convert inspect openai/clip-vit-base-patch32       its tensors, and where each one goes
+  python -m checkpoints_convert convert ViT-B-32.pt clip.safetensors       an official file -> our names, one file
+  python -m checkpoints_convert export clip.safetensors open_clip out.pth  and back, for the library
+  python -m checkpoints_convert verify openai/clip-vit-base-patch32        ours beside the library, block by block
+
+A checkpoint is given as an official name (see list), a file (.safetensors, .pt, .pth, .bin, a TorchScript archive) or
+a folder with one. Files are data here: code in them is refused, never run.
+"""
+SOURCE = "an official name, a checkpoint file or a folder with one"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line. What a person can put right ends as one line on stderr and exit code 2, Ctrl-C with 130."""
+    forget_notices()
+    try:
+        options = make_parser().parse_args(arguments)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            code: int = options.run(options)
+        for warning in caught:
+            if warning.category is UserWarning and "checkpoints_convert" in warning.filename:
+                notice(str(warning.message))
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone (`| head`)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except MemoryError:
+        return fail("not enough memory; close other programs, or use a smaller model")
+    except UserError as error:
+        return fail(str(error))
+    except OSError as error:
+        return fail(f"{error.filename or 'writing'}: {error.strerror or error}")
+
+
+def fail(message: str) -> int:
+    """One line on stderr; the exit code of a mistake that a person can put right."""
+    print(f"error: {printable(message, sys.stderr)}", file=sys.stderr)
+    return 2
+
+
+def make_parser() -> Parser:
+    """All commands and their options."""
+    parser = Parser(
+        prog="python -m checkpoints_convert",
+        description="Official checkpoints in and out: fetch them, look into them, convert them, prove them.",
+        epilog=EXAMPLES,
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=Parser)
+    add_list(commands)
+    add_fetch(commands)
+    add_inspect(commands)
+    add_convert(commands)
+    add_export(commands)
+    add_verify(commands)
+    return parser
+
+
+# list
+
+
+def add_list(commands: Any) -> None:
+    parser = commands.add_parser(
+        "list",
+        help="the official checkpoints, and which are here",
+        description="The official checkpoints that fetch knows: size, licence, and whether they are on this machine.",
+    )
+    parser.add_argument(
+        "words", nargs="*", metavar="WORD", help="show only those whose line has every word (clip, timm ...)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON: also files, hashes, revisions and addresses")
+    parser.set_defaults(run=run_list)
+
+
+def run_list(options: argparse.Namespace) -> int:
+    """Print the catalogue."""
+    chosen = []
+    for entry in hub.entries():
+        size, about = entry.weights.size, entry.weights.about
+        megabytes = f"{size / 1e6:,.0f} MB" if size else f"~{about / 1e6:,.0f} MB" if about else "-"
+        row = [entry.name, entry.system, entry.format, megabytes, entry.licence, "yes" if hub.cached(entry) else "no"]
+        if all(word.lower() in " ".join([*row, entry.note]).lower() for word in options.words):
+            chosen.append((entry, [*row, entry.note]))
+    if not chosen:
+        raise UserError(f"no official checkpoint has {' and '.join(map(repr, options.words))} in its line")
+    if options.json:
+        print(json.dumps([entry_to_json(entry) for entry, _ in chosen], indent=1))
+        return 0
+    rows = [["name", "system", "names", "size", "licence", "here", ""], *(row for _, row in chosen)]
+    widest = max(len(row[3]) for row in rows)
+    rows = [[*row[:3], row[3].rjust(widest), *row[4:]] for row in rows]
+    print("\n".join(columns(rows)))
+    return 0
+
+
+def entry_to_json(entry: hub.Entry) -> dict[str, Any]:
+    """One entry for a program."""
+    about = {key: getattr(entry, key) for key in ("name", "system", "format", "licence", "repo", "revision", "note")}
+    files = [{"name": file.name, "size": file.size, "sha256": file.sha256} for file in entry.files]
+    return {**about, "told": dict(entry.told), "files": files, "page": hub.page(entry), "here": hub.cached(entry)}
+
+
+# fetch
+
+
+def add_fetch(commands: Any) -> None:
+    parser = commands.add_parser(
+        "fetch",
+        help="bring official checkpoints onto this machine",
+        description="Download official checkpoints, check their sha256, and print where they are.",
+        epilog="""
+Files go to the Hugging Face cache (HF_HOME chooses the folder) and are found there from then on, without a network. An
+interrupted download continues where it stopped. HF_ENDPOINT and PIXELS_OPENAI_URL name mirrors.
+
+examples:
+  python -m checkpoints_convert fetch openai/clip-vit-base-patch32
+  python -m checkpoints_convert fetch ViT-B/32 RN50 --quiet
+""",
+    )
+    parser.add_argument("names", nargs="+", metavar="NAME", help="as list shows them")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    parser.set_defaults(run=run_fetch)
+
+
+def run_fetch(options: argparse.Namespace) -> int:
+    """Fetch, and print the paths."""
+    for entry in [hub.find(name) for name in options.names]:  # a typo shows before anything is fetched
+        for path in hub.fetch(entry, progress=not options.quiet):
+            print(path)
+    return 0
+
+
+# inspect
+
+
+def add_inspect(commands: Any) -> None:
+    parser = commands.add_parser(
+        "inspect",
+        help="what is in a checkpoint, and where each tensor goes",
+        description="Show a checkpoint: the file, the model it makes, each tensor's place, what is dropped and why.",
+        epilog="""
+A file that makes no whole model is shown too; then the last line says what is wrong, and the exit code is 2.
+
+examples:
+  python -m checkpoints_convert inspect openai/clip-vit-base-patch32
+  python -m checkpoints_convert inspect ~/Downloads/model.pth --all | less
+  python -m checkpoints_convert inspect lavt/refcoco.pth --part bert_model
+""",
+    )
+    parser.add_argument("source", metavar="FILE|NAME", help=SOURCE)
+    parser.add_argument("--all", action="store_true", help="a line for every tensor, also where blocks are alike")
+    parser.add_argument("--part", metavar="NAME", help="of a file with several dictionaries of tensors, this one")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_tell(parser)
+    parser.set_defaults(run=run_inspect)
+
+
+def run_inspect(options: argparse.Namespace) -> int:
+    """Print what is there; a file that makes no model ends in its problem and exit code 2."""
+    checkpoint, told, format_name = open_source(options.source, options.part)
+    found = inspect(checkpoint, {**told, **options.tell}, format_name)
+    print(json.dumps(found.to_json(), indent=1) if options.json else found.text(every=options.all))
+    if found.problem:
+        sys.stdout.flush()
+        raise UserError(f"{options.source}: {found.problem}")
+    return 0
+
+
+def open_source(source: str, part: str | None) -> tuple[Checkpoint, dict[str, Any], str | None]:
+    """A checkpoint by file or name; what the catalogue tells about it, and its format there."""
+    if Path(source).exists():
+        return read_tensors(source, part), {}, None
+    if source in tiny.names():
+        return read_tensors(tiny.WEIGHTS / f"{source}.safetensors", part), {}, None
+    entry = hub.find(source)
+    return read_tensors(hub.fetch(entry)[0], part), dict(entry.told), entry.format
+
+
+# convert and export
+
+
+def add_convert(commands: Any) -> None:
+    parser = commands.add_parser(
+        "convert",
+        help="an official checkpoint -> one file with our names",
+        description="Convert an official checkpoint to one .safetensors file with our names.",
+        epilog="""
+The file holds all that the model needs: sizes, preprocessing, tokenizer. `python -m minimodels zero-shot ... --model
+FILE` and `checkpoints_convert.load(FILE)` read it.
+
+examples:
+  python -m checkpoints_convert convert openai/clip-vit-base-patch32 clip-b32.safetensors
+  python -m checkpoints_convert convert ViT-B-32.pt clip-b32-half.safetensors --dtype float16
+  python -m checkpoints_convert convert finetuned.pt mine.safetensors --tell quick_gelu=false
+""",
+    )
+    parser.add_argument("source", metavar="SRC", help=SOURCE)
+    parser.add_argument("target", metavar="DST", type=Path, help="the file to write, ending in .safetensors")
+    add_dtype(parser)
+    add_tell(parser)
+    parser.set_defaults(run=run_convert)
+
+
+def run_convert(options: argparse.Namespace) -> int:
+    """Convert and write."""
+    check_target(options.source, options.target, (".safetensors",))
+    model = load_quietly(options)
+    try:
+        tiny.save(options.target, model, model.about)  # type: ignore[arg-type]
+    except SafetensorError as error:  # the library's word for a full disk
+        raise UserError(f"cannot write {options.target}: {error}. Free some space or choose another folder.") from error
+    about: Any = model.about
+    print(f"{options.target}: {about['class']} with {described(model, options.target)}")
+    return 0
+
+
+def add_export(commands: Any) -> None:
+    parser = commands.add_parser(
+        "export",
+        help="a model -> tensors under a library's own names",
+        description="Write a model under a library's own names, so that it loads there strictly: convert's inverse.",
+        epilog=f"""
+targets: {", ".join(TARGETS)}
+
+examples:
+  python -m checkpoints_convert export clip-b32.safetensors open_clip clip-b32.pth
+  python -m checkpoints_convert export tiny-clip transformers model.safetensors
+""",
+    )
+    parser.add_argument("source", metavar="SRC", help=f"{SOURCE}, a converted file, or an embedded model")
+    parser.add_argument("format", metavar="TARGET", help=", ".join(TARGETS))
+    parser.add_argument("target", metavar="DST", type=Path, help="the file to write: .safetensors, .pt, .pth or .bin")
+    add_dtype(parser)
+    add_tell(parser)
+    parser.set_defaults(run=run_export)
+
+
+def run_export(options: argparse.Namespace) -> int:
+    """Load, rename back, write."""
+    check_target(options.source, options.target, (".safetensors", ".pt", ".pth", ".bin"))
+    if options.format not in TARGETS:
+        raise UserError(f"there is no target {options.format!r}; there are: {', '.join(TARGETS)}")
+    model = load_quietly(options)
+    tensors = export_model(model, options.format)
+    metadata = {"format": "pt"} if options.target.suffix == ".safetensors" else None  # transformers asks for it
+    write_tensors(options.target, tensors, metadata)
+    print(f"{options.target}: {len(tensors)} tensors in {options.format} names, {described(model, options.target)}")
+    return 0
+
+
+def check_target(source: str, target: Path, suffixes: Sequence[str]) -> None:
+    """Before a long load: can the result be written there?
+
+    Raises:
+        UserError: another ending, the source itself, a folder.
+    """
+    if target.suffix not in suffixes:
+        raise UserError(f"{target} should end in {' or '.join(suffixes)}")
+    if target.is_dir():
+        raise UserError(f"{target} is a folder; give the name of a file to write")
+    if target.exists() and Path(source).exists() and target.samefile(source):
+        raise UserError(f"{target} is the source itself; give another name")
+
+
+def load_quietly(options: argparse.Namespace) -> nn.Module:
+    """The model that a person named, in the asked dtype."""
+    dtype = None if options.dtype == "keep" else getattr(torch, options.dtype)
+    return load(options.source, dtype=dtype, **options.tell)
+
+
+def described(model: nn.Module, path: Path) -> str:
+    """Parameters, dtype and size on disk."""
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    dtypes = {str(parameter.dtype).removeprefix("torch.") for parameter in model.parameters()}
+    return f"{parameters:,} parameters, {', '.join(sorted(dtypes))}, {path.stat().st_size / 1e6:,.1f} MB"
+
+
+def add_dtype(parser: argparse.ArgumentParser) -> None:
+    """--dtype for files."""
+    text = "of the numbers in the new file (default: the checkpoint's; float32 where it mixes several)"
+    parser.add_argument("--dtype", choices=("keep", *DTYPES), default="keep", help=text)
+
+
+def add_tell(parser: argparse.ArgumentParser) -> None:
+    """--tell, for what shapes cannot tell."""
+    keys = ", ".join(dict.fromkeys(key for system in SYSTEMS.values() for key in system.told_keys))
+    text = f"what neither shapes nor a config tell ({keys}); may be repeated"
+    parser.add_argument("--tell", metavar="KEY=VALUE", action=Tell, default={}, help=text)
+
+
+class Tell(argparse.Action):
+    """--tell KEY=VALUE: the value is JSON (false, 1e-6, [224, 224]), or else text."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        key, equals, text = str(values).partition("=")
+        if not equals or not key:
+            parser.error(f"--tell wants KEY=VALUE, for instance quick_gelu=false, not {values!r}")
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        setattr(namespace, self.dest, {**getattr(namespace, self.dest), key: value})
+
+
+# verify
+
+
+def add_verify(commands: Any) -> None:
+    parser = commands.add_parser(
+        "verify",
+        help="prove a model equal to the library's, block by block",
+        description="Run our model and the library's on the same inputs in float64 and compare everything.",
+        epilog="""
+A system (vit, clip) is verified at a tiny size with every parameter redrawn, in seconds. An official name is verified
+at its full
+size: with its own weights where they have been fetched, with random ones of the same shapes elsewhere; that takes
+    minutes and several gigabytes of memory. The exit code is 1 where something differs.
+
+examples:
+  python -m checkpoints_convert verify clip
+  python -m checkpoints_convert verify openai/clip-vit-base-patch32
+  python -m checkpoints_convert verify openai/clip-vit-base-patch32 --size tiny --json
+""",
+    )
+    parser.add_argument("name", metavar="NAME", help="a system or an official name")
+    parser.add_argument(
+        "--size", choices=("tiny", "full"), help="default: tiny for a system, full for an official name"
+    )
+    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda; mps has no float64")
+    parser.add_argument("--seed", type=int, default=0, help="of the random weights and inputs")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=run_verify)
+
+
+def run_verify(options: argparse.Namespace) -> int:
+    """Compare and print the tables."""
+    from checkpoints_convert.verify import verify  # the libraries come with it
+
+    device = check_device(options.device, "float64")
+    report = verify(options.name, options.size, device=device, seed=options.seed)
+    print(json.dumps(report.to_json(), indent=1) if options.json else report)
+    return 0 if report.ok else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
