@@ -1,7 +1,7 @@
 """Captions: what a person might say of a scene, "a small red car left of a dog, with a tree, on grass".
 
-"a left of b" means: seen from b, a lies more to the left than it lies up or down (by half as much again). Size words are
-"small" and "big", the middle size has none. Only classes that come in several colours are called by colour.
+"a left of b" means: seen from b, a lies more to the left than it lies up or down (by half as much again). Size words
+are "small" and "big", the middle size has none. Only classes that come in several colours are called by colour.
 """
 
 from .scenes import Dice, Scene, Sticker

@@ -1,10 +1,13 @@
-"""Questions with answers, and pairs of scenes that share a class. Answers are balanced within each kind of question, so
-that the question alone tells nothing, and the other stickers answer to every shorter version of it."""
+"""Questions with answers, and pairs of scenes that share a class.
+
+Answers are balanced within each kind of question, so that the question alone tells nothing, and the other stickers
+answer to every shorter version of it.
+"""
 
 from typing import NamedTuple
 
 from .captions import OPPOSITE, RELATIONS, with_article
-from .refer import beside_middle
+from .refer import anywhere, beside
 from .scenes import Dice, Scene, cast, cast_coloured, compose, new_sticker, random_scene, scatter
 from .sheet import CLASSES, COLOURS, SIZES, lookalikes
 from .splits import Split, is_held_out, next_allowed
@@ -35,16 +38,18 @@ def _is_there(dice: Dice, split: Split, hard: bool) -> tuple[Scene, str, str]:
     kinds = [sticker.kind for sticker in scene.stickers]
     if dice.chance(0.5):
         return scene, f"is there {with_article(CLASSES[dice.pick(kinds)])}?", "yes"
-    missing = next_allowed(dice.below(len(CLASSES)), scene.background, kinds)
+    wanted = dice.pick(lookalikes(kinds[0])) if hard else dice.below(len(CLASSES))
+    missing = next_allowed(wanted, scene.background, kinds)
     return scene, f"is there {with_article(CLASSES[missing])}?", "no"
 
 
 def _how_many(dice: Dice, split: Split, hard: bool) -> tuple[Scene, str, str]:
-    """Zero to three of the class asked for, and others, so that the number of stickers tells little."""
-    count = dice.below(4)
-    background, kinds = cast(dice, split, 4, alike=hard)
-    kind, *others = kinds if count else kinds[::-1]
-    kinds = [kind] * count + others[: dice.between(1 if count < 3 else 0, 4 - count if count else 3)]
+    """Zero to three of the class asked for among three or four stickers, so that their number tells nothing."""
+    count, total = dice.below(4), dice.between(3, 4)
+    background, (kind, *others) = cast(dice, split, 5, alike=hard)
+    if count == 0:  # ask for the last class chosen: the first ones, which the split may insist on, stay
+        kind, others = others[-1], [kind, *others[:-1]]
+    kinds = [kind] * count + others[: total - count]
     stickers = [new_sticker(dice, k, size=dice.below(2)) for k in kinds]
     scene = compose(dice, split, background, scatter(dice, stickers))
     return scene, f"how many stickers show {with_article(CLASSES[kind])}?", str(count)
@@ -60,16 +65,16 @@ def _what_colour(dice: Dice, split: Split, hard: bool) -> tuple[Scene, str, str]
 
 
 def _around(dice: Dice, split: Split, hard: bool) -> tuple[Scene, list[int], str]:
-    """An anchor in the middle and two stickers on opposite sides; the first of the two lies on the side returned."""
+    """An anchor and two stickers on opposite sides of it; the first of the two lies on the side returned."""
     background, kinds = cast(dice, split, 3, alike=hard)
     words = dice.pick(tuple(RELATIONS))
     anchor, near, far = (new_sticker(dice, kind, size=dice.below(2)) for kind in kinds)
     placed = [
-        beside_middle(anchor, 0, dice.between(-6, 6), RELATIONS[words]),
-        beside_middle(near, dice.between(19, 23), dice.between(-6, 6), RELATIONS[words]),
-        beside_middle(far, dice.between(19, 23), dice.between(-6, 6), RELATIONS[OPPOSITE[words]]),
+        anchor,
+        beside(near, dice.between(18, 20), dice.between(-10, 10), RELATIONS[words]),
+        beside(far, dice.between(18, 20), dice.between(-10, 10), RELATIONS[OPPOSITE[words]]),
     ]
-    return compose(dice, split, background, placed), kinds, words
+    return compose(dice, split, background, anywhere(dice, placed)), kinds, words
 
 
 def _where_is(dice: Dice, split: Split, hard: bool) -> tuple[Scene, str, str]:

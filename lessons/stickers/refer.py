@@ -4,12 +4,12 @@ question.
 No scene is thrown away: the stickers are chosen and placed so that the expression holds for exactly one of them (or,
 kind "absent", for none), and so that no word can be left out. The other stickers answer to every shorter version:
 
-    class      the other stickers have other classes; in hard scenes all have one size, and one colour or colours that
-    look alike attribute  "the red car": a car in another colour, and another red thing; "the small dog": a big dog, and
-    another small thing place      "the dog on the left": a second dog, and another thing that lies further left extreme
-    "the biggest dog": two smaller dogs, and another thing as big relation   "the dog left of the tree": a second dog
-    that is not, and another thing that is absent     any of the above with what is said missing: no such class, no such
-    colour or size, no such relation
+    class      the other stickers have other classes; in hard scenes all have one size, and one colour or like colours
+    attribute  "the red car": a car of another colour, another red thing; "the small dog": a big dog, a small thing
+    place      "the dog on the left": a second dog, and another thing that lies further left
+    extreme    "the biggest dog": smaller dogs, and another thing as big
+    relation   "the dog left of the tree": a second dog that is not, and another thing that is
+    absent     class, attribute or relation with what is said missing
 """
 
 from typing import NamedTuple
@@ -29,7 +29,7 @@ from .scenes import (
     random_scene,
     scatter,
 )
-from .sheet import CLASSES, COLOURS, SIZES
+from .sheet import CLASSES, COLOURS, SIZES, lookalikes
 from .splits import Split, next_allowed
 
 KINDS = ("class", "attribute", "place", "extreme", "relation", "absent")
@@ -97,27 +97,49 @@ def _attribute(dice: Dice, split: Split, hard: bool, absent: bool = False) -> Ex
     )
 
 
-def beside_middle(sticker: Sticker, along: int, across: int, direction: tuple[int, int]) -> Sticker:
-    """Place a sticker `along` a direction from the middle and `across` it, kept inside the picture."""
+def beside(sticker: Sticker, along: int, across: int, direction: tuple[int, int]) -> Sticker:
+    """Place a sticker `along` a direction and `across` it, seen from the grid's corner (0, 0)."""
     right, down = direction
-    half = SIZES[sticker.size] // 2
-    x, y = MIDDLE + right * along + down * across, MIDDLE + down * along + right * across
-    return sticker._replace(x=min(max(x, half), GRID - half), y=min(max(y, half), GRID - half))
+    return sticker._replace(x=right * along + down * across, y=down * along + right * across)
+
+
+def anywhere(dice: Dice, stickers: list[Sticker]) -> list[Sticker]:
+    """Move a group of stickers as a whole to a random place inside the picture."""
+    halves = [SIZES[sticker.size] // 2 for sticker in stickers]
+    x = dice.between(
+        -min(s.x - half for s, half in zip(stickers, halves)),
+        GRID - max(s.x + half for s, half in zip(stickers, halves)),
+    )
+    y = dice.between(
+        -min(s.y - half for s, half in zip(stickers, halves)),
+        GRID - max(s.y + half for s, half in zip(stickers, halves)),
+    )
+    return [s._replace(x=s.x + x, y=s.y + y) for s in stickers]
 
 
 def _place(dice: Dice, split: Split, hard: bool) -> Expression:
-    """Two of a class at different ends, something else further out than the one that is meant."""
+    """Two of a class, one further out; something else, in half of the scenes still further out."""
     background, (kind, other) = cast(dice, split, 2, alike=hard)
     words = dice.pick(tuple(PLACES))
     direction, side = PLACES[words], dice.pick((-1, 1))
     meant, second = (new_sticker(dice, kind, 0.5, dice.below(2)) for _ in range(2))
-    outer = new_sticker(dice, other, 0.5, SMALL)
+    if dice.chance(0.5):
+        far, near = dice.between(20, 24), dice.between(-6, 8)
+    else:
+        far, near = dice.between(-16, 16), dice.between(-2, 21)
     stickers = [
-        beside_middle(meant, dice.between(2, 8), side * dice.between(4, 20), direction),
-        beside_middle(second, -dice.between(14, 24), dice.between(-20, 20), direction),
-        beside_middle(outer, dice.between(20, 24), -side * dice.between(8, 20), direction),
+        beside(meant, near, side * dice.between(4, 20), direction),
+        beside(second, dice.between(-24, near - 18), dice.between(-20, 20), direction),
+        beside(new_sticker(dice, other, 0.5, SMALL), far, -side * dice.between(14, 20), direction),
     ]
+    stickers = [_inside(s._replace(x=s.x + MIDDLE, y=s.y + MIDDLE)) for s in stickers]
     return _finish(dice, split, background, stickers, f"the {CLASSES[kind]} {words}", "place", kind)
+
+
+def _inside(sticker: Sticker) -> Sticker:
+    """The sticker moved inside the picture."""
+    half = SIZES[sticker.size] // 2
+    return sticker._replace(x=min(max(sticker.x, half), GRID - half), y=min(max(sticker.y, half), GRID - half))
 
 
 def _extreme(dice: Dice, split: Split, hard: bool) -> Expression:
@@ -134,30 +156,22 @@ def _extreme(dice: Dice, split: Split, hard: bool) -> Expression:
 
 
 def _relation(dice: Dice, split: Split, hard: bool, absent: bool = False) -> Expression:
-    """An anchor in the middle, one of the class on the side that is meant, one on another side, something else on the
-    first side."""
+    """An anchor, one of the class on the side that is meant and another elsewhere, something else on the first side."""
     background, (kind, anchor) = cast(dice, split, 2)
     other = next_allowed(dice.below(len(CLASSES)), background, [kind, anchor])
-    words = dice.pick(tuple(RELATIONS))
-    sides = {word: (dice.between(19, 23), dice.between(-4, 4)) for word in RELATIONS}
-    elsewhere = OPPOSITE[words] if dice.chance(0.5) else dice.pick([w for w in RELATIONS if w != words])
-    turned = dice.pick((-1, 1))
-    meant, second, extra = (
-        new_sticker(dice, k, 0.5, size) for k, size in ((kind, SMALL), (kind, dice.below(2)), (other, SMALL))
-    )
-    middle = beside_middle(new_sticker(dice, anchor, 0.5, dice.below(2)), 0, 0, (1, 0))
-    along = sides[words][0]
+    words, turned = dice.pick(tuple(RELATIONS)), dice.pick((-1, 1))
+    elsewhere = OPPOSITE[words] if dice.chance(0.3) else dice.pick([w for w in RELATIONS if w != words])
+    looks = [(kind, dice.below(2)), (kind, dice.below(2)), (other, SMALL), (anchor, dice.below(2))]
+    meant, second, extra, middle = (new_sticker(dice, k, 0.5, size) for k, size in looks)
+    along = dice.between(18, 20)
     stickers = [
-        beside_middle(meant, along, turned * dice.between(8, 10), RELATIONS[words]),
-        beside_middle(second, *sides[elsewhere], RELATIONS[elsewhere]),
-        beside_middle(extra, along, -turned * dice.between(8, 10), RELATIONS[words]),
+        beside(meant, along, turned * dice.between(8, 10), RELATIONS[words]),
+        beside(second, dice.between(18, 20), dice.between(-4, 4), RELATIONS[elsewhere]),
+        beside(extra, along, -turned * dice.between(8, 10), RELATIONS[words]),
         middle,
     ]
-    shift_x, shift_y = dice.between(-1, 1), dice.between(-1, 1)
-    stickers = [s._replace(x=s.x + shift_x, y=s.y + shift_y) for s in stickers]
+    stickers = anywhere(dice, stickers[1:] if absent else stickers)
     text = f"the {CLASSES[kind]} {words} the {CLASSES[anchor]}"
-    if absent:
-        stickers = stickers[1:]
     return _finish(dice, split, background, stickers, text, "absent" if absent else "relation", kind)
 
 
@@ -169,7 +183,8 @@ def _absent(dice: Dice, split: Split, hard: bool) -> Expression:
         return _relation(dice, split, hard, absent=True)
     scene = random_scene(dice, split, dice.between(1, 4), hard=hard)
     there = [sticker.kind for sticker in scene.stickers]
-    missing = next_allowed(dice.below(len(CLASSES)), scene.background, there)
+    wanted = dice.pick(lookalikes(there[0])) if hard else dice.below(len(CLASSES))
+    missing = next_allowed(wanted, scene.background, there)
     return Expression(scene, f"the {CLASSES[missing]}", "absent", -1, CLASSES[missing])
 
 
