@@ -11,7 +11,7 @@ import importlib.util
 import math
 import textwrap
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -347,15 +347,15 @@ def _check_numbers(sizes: Sequence[int], mean: Sequence[float], std: Sequence[fl
         raise UserError(f"mean {tuple(mean)} and std {tuple(std)}, expected three numbers each, std above 0")
 
 
-Preprocess = CLIPPreprocess | TimmPreprocess | TransformersPreprocess
+Preprocess = Callable[[Image.Image], Tensor]  # what all of them are
 PREPROCESSES: dict[str, type[Any]] = {  # images_tensor.py adds its own
     cls.__name__: cls for cls in (CLIPPreprocess, TimmPreprocess, TransformersPreprocess)
 }
 
 
-def preprocess_to_dict(preprocess: Any) -> dict[str, Any]:
+def preprocess_to_dict(preprocess: Preprocess) -> dict[str, Any]:
     """The class and numbers of a preprocess, ready for JSON; `preprocess_from_dict` reads them back."""
-    return {"class": type(preprocess).__name__, **asdict(preprocess)}
+    return {"class": type(preprocess).__name__, **asdict(preprocess)}  # type: ignore[call-overload]
 
 
 def preprocess_from_dict(about: Mapping[str, Any]) -> Preprocess:

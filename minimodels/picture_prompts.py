@@ -144,8 +144,8 @@ def tint(
     """
     inside = check_mask(picture, mask)[..., None, :, :].to(picture.dtype)  # (B, 1, H, W)
     shown = denormalize(picture, mean, std)
-    grey = einsum(shown, torch.tensor(GREY).to(shown), "... c h w, c -> ... h w")[..., None, :, :]  # (B, 1, H, W)
-    coloured = grey * torch.tensor(colour).to(shown)[:, None, None] * inside + background * grey * (1 - inside)
+    grey = (shown * channels(GREY, shown)).sum(dim=-3, keepdim=True)  # (B, 1, H, W)
+    coloured = grey * channels(colour, shown) * inside + background * grey * (1 - inside)  # (B, 3, H, W)
     return renormalize(coloured, mean, std)
 
 
@@ -166,7 +166,7 @@ def outline(
         mean, std: what the picture was normalised by.
     """
     line = contour_line(check_mask(picture, mask))[..., None, :, :].to(picture.dtype)  # (B, 1, H, W)
-    drawn = torch.tensor(colour).to(picture)[:, None, None] * line + denormalize(picture, mean, std) * (1 - line)
+    drawn = channels(colour, picture) * line + denormalize(picture, mean, std) * (1 - line)
     return renormalize(drawn, mean, std)
 
 
@@ -187,14 +187,17 @@ def contour_line(mask: Shaped[Tensor, "*batch height width"]) -> Shaped[Tensor, 
 
 def denormalize(picture: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """Normalised values back to 0-1, what lies outside cut off."""
-    return (
-        picture * torch.tensor(std).to(picture)[:, None, None] + torch.tensor(mean).to(picture)[:, None, None]
-    ).clamp(0, 1)
+    return (picture * channels(std, picture) + channels(mean, picture)).clamp(0, 1)
 
 
 def renormalize(picture: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """The inverse of `denormalize`."""
-    return (picture - torch.tensor(mean).to(picture)[:, None, None]) / torch.tensor(std).to(picture)[:, None, None]
+    return (picture - channels(mean, picture)) / channels(std, picture)
+
+
+def channels(numbers: Sequence[float], picture: Tensor) -> Float[Tensor, "3 1 1"]:
+    """One number a channel, ready to meet a picture."""
+    return torch.tensor(numbers, dtype=picture.dtype, device=picture.device)[:, None, None]
 
 
 # ---------------------------------------------------------------- the attention
