@@ -144,7 +144,7 @@ def api_page(package: str, file: Path) -> str:
     """One module: what it is for, then its public names by mkdocstrings."""
     name = f"{package}.{file.stem}"
     lines = code_lines(file.read_text("utf-8"))
-    return f"---\ntitle: {file.stem}\n---\n\n# `{name}`\n\n{lines} lines of code. {{ .api-size }}\n\n::: {name}\n"
+    return f"---\ntitle: {file.stem}\n---\n\n# `{name}`\n\n{lines} lines of code.\n{{: .api-size }}\n\n::: {name}\n"
 
 
 def api_index(api: dict[str, list[str]]) -> str:

@@ -71,19 +71,20 @@ class Browser:
         tab.on("pageerror", lambda error: self.faults.append(f"script: {error}"))
         tab.on("response", lambda answer: answer.status >= 400 and self.faults.append(f"{answer.status} {answer.url}"))
         tab.goto(self.base + page, wait_until="load")
-        tab.wait_for_timeout(150)
+        tab.evaluate("document.querySelectorAll('img').forEach(image => { image.loading = 'eager'; })")
+        tab.wait_for_timeout(100)
         return tab
 
     def look(self, page: str, shots: Path | None = None, name: str = "") -> list[str]:
         """Open a page and list what is wrong with it."""
         tab = self.open(page)
+        tab.evaluate("Promise.all([...document.images].map(image => image.decode().catch(() => 0)))")
         found = tab.evaluate(FAULTS)
         font = "document.fonts.load('16px \"STIX Two Math\"').then(fonts => fonts.length)"
         if tab.locator("math").count() and not tab.evaluate(font):
             found.append("the font of formulas is missing")
         if shots:
-            shots.mkdir(parents=True, exist_ok=True)
-            tab.screenshot(path=shots / f"{name}.png", full_page=True)
+            take_pictures(tab, shots, name)
         tab.close()
         found, self.faults = found + self.faults, []
         return [f"{page}: {fault}" for fault in found]
@@ -91,6 +92,15 @@ class Browser:
     def close(self):
         self.context.close()
         self.profile.cleanup()
+
+
+def take_pictures(tab, folder: Path, name: str, slice_height: int = 2400) -> None:
+    """Screenshots of a whole page, in slices that an image viewer shows at a readable size: name-1.png, name-2.png ..."""
+    folder.mkdir(parents=True, exist_ok=True)
+    width, height = tab.evaluate("[document.documentElement.scrollWidth, document.documentElement.scrollHeight]")
+    for number, top in enumerate(range(0, height, slice_height), 1):
+        area = {"x": 0, "y": top, "width": width, "height": min(slice_height, height - top)}
+        tab.screenshot(path=folder / f"{name}-{number}.png", full_page=True, clip=area)
 
 
 def pages_of(site: Path) -> list[str]:
@@ -220,7 +230,7 @@ def main() -> int:
             for page in [name.removesuffix(".html") for name in asked.pages or ["index"]]:
                 name = f"{page.replace('/', '-')}-{view}"
                 bad += [f"{view} {fault}" for fault in browser.look(f"{page}.html", asked.shots, name)]
-                print(asked.shots / f"{name}.png")
+                print(asked.shots / f"{name}-1.png ...")
             browser.close()
     print("\n".join(bad) or "nothing wrong was found")
     return bool(bad)

@@ -17,7 +17,10 @@ from markdown.treeprocessors import Treeprocessor
 # Spellings that latex2mathml does not know, or does not set upright -> the same in words that it does.
 SPELLINGS = [
     (r"\\(begin|end)\{(?:aligned|split)\}", r"\\\1{align*}"),
-    (r"\\[lr]Vert(?![a-zA-Z])", r"\\|"),
+    (r"\\lVert(?![a-zA-Z])", r"\\left\\|"),
+    (r"\\rVert(?![a-zA-Z])", r"\\right\\|"),
+    (r"\\lvert(?![a-zA-Z])", r"\\left|"),
+    (r"\\rvert(?![a-zA-Z])", r"\\right|"),
     (r"\\arg(?![a-zA-Z])", r"\\operatorname{arg}"),
     (r"\\operatorname\*", r"\\operatorname"),
     (r"\\mathrm(?![a-zA-Z])", r"\\text"),
