@@ -16,8 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from minimodels.errors import UserError
-
 TOLERANCE = 1e-10
 REST = "all other parameters"
 Run = Callable[..., dict[str, Tensor]]
@@ -35,7 +33,7 @@ class Row:
     Args:
         kind: "input", "block", "output" or "parameters".
         ours, reference: names on both sides.
-        shape, reference_shape: of what came out.
+        shape, reference_shape: of what came out; None where the module did not run.
         float64: largest difference of the output; None where only a gradient is compared.
         gradient: largest difference of the gradients: of the input, or of all parameters in the module.
         lower: the output's difference in other number formats, {"float32": ...}.
@@ -45,8 +43,8 @@ class Row:
     kind: str
     ours: str
     reference: str
-    shape: tuple[int, ...]
-    reference_shape: tuple[int, ...]
+    shape: tuple[int, ...] | None
+    reference_shape: tuple[int, ...] | None
     float64: float | None = None
     gradient: float | None = None
     lower: dict[str, float] = field(default_factory=dict)
@@ -60,10 +58,12 @@ class Row:
 
     @property
     def status(self) -> str:
-        """OK, DIFF or SHAPE."""
+        """OK, DIFF, SHAPE, or GRAD where only gradients differ: then the mistake lies further on."""
         if self.shape != self.reference_shape:
             return "SHAPE"
-        return "OK" if self.largest <= self.tolerance else "DIFF"
+        if (self.float64 or 0.0) > self.tolerance:
+            return "DIFF"
+        return "GRAD" if (self.gradient or 0.0) > self.tolerance else "OK"
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,12 @@ class Comparison:
 
     @property
     def first_wrong(self) -> Row | None:
-        """The first row, in the order in which the model computes, that differs: where to look."""
-        return next((row for row in self.rows if row.status != "OK" and row.kind != "input"), None)
+        """The first row, in the order in which the model computes, whose output differs: where to look.
+
+        Where every output agrees, the last one whose gradients do not: gradients carry a mistake backwards.
+        """
+        wrong = [row for row in self.rows if row.status in ("DIFF", "SHAPE")]
+        return wrong[0] if wrong else next((row for row in reversed(self.rows) if row.status == "GRAD"), None)
 
     def largest(self, kind: str) -> float:
         """The largest float64 difference of "output", "block" or "gradient", or in "float32" (0 when there is none)."""
@@ -105,6 +109,11 @@ class Comparison:
         return {"title": self.title, "ok": self.ok, "rows": [{k: plain(v) for k, v in row.items()} for row in rows]}
 
 
+def shape_text(shape: tuple[int, ...] | None) -> str:
+    """(2, 3) -> "2 x 3"."""
+    return "did not run" if shape is None else " x ".join(map(str, shape))
+
+
 def plain(value: Any) -> Any:
     """JSON knows no infinity."""
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
@@ -117,11 +126,11 @@ def table_text(comparison: Comparison) -> str:
     lines = [head]
     for row in comparison.rows:
         numbers = [row.float64, *(row.lower.get(name) for name in formats), row.gradient]
-        shape = "" if row.kind == "parameters" else " x ".join(map(str, row.shape)) or "one number"
-        lines.append([row.status, row.ours, row.reference, shape, *("" if n is None else f"{n:.1e}" for n in numbers)])
+        cells = ["" if number is None else f"{number:.1e}" for number in numbers]
+        lines.append([row.status, row.ours, row.reference, shape_text(row.shape), *cells])
         if row.status == "SHAPE":
-            lines.append(["", "", "", "reference: " + " x ".join(map(str, row.reference_shape))])
-        elif row.status == "DIFF" and row.worst_parameter and (row.gradient or 0) > row.tolerance:
+            lines.append(["", "", "", f"reference: {shape_text(row.reference_shape)}"])
+        elif row.worst_parameter and (row.gradient or 0) > row.tolerance:
             lines.append(["", f"  gradient of {row.worst_parameter}"])
     widths = [max(len(line[at]) for line in lines if len(line) > at) for at in range(len(head))]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines]
@@ -138,7 +147,7 @@ def table_text(comparison: Comparison) -> str:
 
 
 def difference(a: Tensor, b: Tensor) -> float:
-    """Largest |a - b| / (1 + |b|): absolute for small numbers, relative for large ones; infinite for NaN or shapes."""
+    """Largest |a - b| / (1 + |b|): absolute for small numbers, relative for large ones; infinite if shapes differ."""
     if a.shape != b.shape:
         return float("inf")
     if not a.numel():
@@ -146,7 +155,7 @@ def difference(a: Tensor, b: Tensor) -> float:
     if not (a.is_floating_point() or b.is_floating_point()):
         return 0.0 if torch.equal(a, b) else float("inf")
     largest = ((a - b).abs() / (1 + b.abs())).max().item()
-    return largest if largest < float("inf") else float("inf")  # NaN is not smaller than infinity
+    return largest if largest < float("inf") else float("inf")  # NaN, which is smaller than nothing, becomes infinity
 
 
 def call(model: nn.Module, **inputs: Tensor) -> dict[str, Tensor]:
@@ -321,13 +330,13 @@ def make_rows(
         rows.append(Row("input", name, name, shape(gradient), shape(other), gradient=distance, tolerance=tolerance))
     inside = owners(parameters, [pair[0] for pair in pairs])
     for pair in pairs:
-        if (pair[0] in mine.blocks) != (pair[1] in theirs.blocks):
-            ran, idle = pair[:2] if pair[0] in mine.blocks else (pair[1], pair[0])
-            raise UserError(f"{ran} ran, its partner {idle} did not: these two modules do not correspond")
-        if pair[0] in mine.blocks:
-            a, b = mine.blocks[pair[0]], theirs.blocks[pair[1]]
+        a, b = mine.blocks.get(pair[0]), theirs.blocks.get(pair[1])
+        if a is not None and b is not None:
             b = pair[2](b) if len(pair) == 3 else b
             rows.append(make_row("block", pair[0], pair[1], a, b, inside[pair[0]], tolerance))
+        elif a is not None or b is not None:  # one of the two was not used
+            ran, idle = (None if tensor is None else shape(tensor) for tensor in (a, b))
+            rows.append(Row("block", pair[0], pair[1], ran, idle, tolerance=tolerance))
     for name, output in mine.outputs.items():
         rows.append(make_row("output", name, name, output, theirs.outputs[name], {}, tolerance))
     if rest := inside[""]:

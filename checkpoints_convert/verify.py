@@ -103,14 +103,10 @@ def beside(
     inputs = reference.inputs(arguments, torch.Generator().manual_seed(seed), batch)
     count = sum(parameter.numel() for parameter in ours.parameters())
     origin = "random weights" if weights is None else f"weights of {weights.name}"
-    return compare(
+    return reference.compare(
         ours.to(device),
         theirs.to(device),
         {name: tensor.to(device) for name, tensor in inputs.items()},
-        pairs=reference.pairs,
-        run=reference.run,
-        run_reference=reference.run_reference,
-        to_ours=reference.to_ours,
         title=f"{reference.model} beside {reference.library}: {origin}, {count:,} parameters, {device}",
         progress=progress,
     )

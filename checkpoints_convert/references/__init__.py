@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from checkpoints_convert.compare import Pair
+from checkpoints_convert.compare import Comparison, Pair, Progress, compare
 from checkpoints_convert.system import build_model
 from checkpoints_convert.systems import SYSTEMS
 from minimodels.errors import UserError
@@ -79,6 +79,28 @@ class Reference:
         if converted.problems:
             raise UserError(f"{self.model} beside {self.library}: " + "; ".join(converted.problems))
         return converted.tensors
+
+    def compare(
+        self,
+        ours: nn.Module,
+        theirs: nn.Module,
+        inputs: Mapping[str, Tensor],
+        *,
+        title: str = "",
+        progress: Progress | None = None,
+    ) -> Comparison:
+        """Both on the same inputs, see `compare.compare`."""
+        return compare(
+            ours,
+            theirs,
+            inputs,
+            pairs=self.pairs,
+            run=self.run,
+            run_reference=self.run_reference,
+            to_ours=self.to_ours,
+            title=title or f"{self.model} beside {self.library}",
+            progress=progress,
+        )
 
 
 def references(system: str) -> list[Reference]:
