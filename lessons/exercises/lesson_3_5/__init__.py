@@ -1,0 +1,1 @@
+"""3.5 Text-to-image search."""
