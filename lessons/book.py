@@ -27,8 +27,10 @@ import tempfile
 from pathlib import Path
 
 from lessons import book_reports, book_text
+from lessons.book_exercises import exercise, exercises
 from lessons.book_run import differences
 from lessons.book_text import OUTPUTS, PARTS, ROOT, BookError, Cell, Lesson, expand, find_lessons, fingerprint, link
+from lessons.exercises import of_lesson
 
 PAGES, FILES = ROOT / "docs" / "lessons", ROOT / "docs" / "files"
 log = logging.getLogger("mkdocs.plugins.book")
@@ -110,11 +112,22 @@ def lesson_page(lesson: Lesson) -> str:
         if cell.kind == "text":
             _check_headings(cell, lesson)
             missing = [text for text in cell.values if text not in done["values"]]
-            out.append(expand(cell.body, here, done["values"] | dict.fromkeys(missing, "?")))
+            values = done["values"] | dict.fromkeys(missing, "?")
+            out.append(expand(cell.body, here, values, _exercise_directives(lesson)))
         else:
             out += [_code_block(cell), *(_output_block(output, cell, lesson) for output in next(outputs, []))]
+    if not any(re.search(r"^ *::exercise", cell.body, re.M) for cell in cells) and of_lesson(lesson.number):
+        out += ["## Exercises", exercises(lesson.number)]
     body = "\n\n".join(part for part in out if part)
     return _opening(lesson, here) + body + "\n\n" + _closing(lesson, done) + "\n"
+
+
+def _exercise_directives(lesson: Lesson) -> dict:
+    """`::exercises` for all exercises of the lesson, `::exercise 2.1.2` for one of them."""
+    return {
+        "exercises": lambda rest, body: exercises(rest.strip() or lesson.number),
+        "exercise": lambda rest, body: exercise(rest.strip()),
+    }
 
 
 def _opening(lesson: Lesson, here: str) -> str:
@@ -282,7 +295,8 @@ def notebook(lesson: Lesson) -> dict:
     for number, cell in enumerate(lesson.cells(), 2):
         if cell.kind == "text":
             values = {text: done["values"].get(text, "?") for text in cell.values}
-            cells.append(_text_cell(number, _plain(expand(cell.body, f"lessons/{lesson.key}.md", values))))
+            text = expand(cell.body, f"lessons/{lesson.key}.md", values, _exercise_directives(lesson))
+            cells.append(_text_cell(number, _plain(text)))
         else:
             made = [_notebook_output(output, lesson) for output in next(outputs, [])]
             cells.append(_code_cell(number, cell.body, made))

@@ -1,0 +1,79 @@
+"""The exercises of a lesson as a section of its page: task, commands, folded hints by symptom, folded solution.
+
+Everything comes from the files of `lessons/exercises`, which the tests run; nothing is typed twice, nothing needs torch.
+"""
+
+import html
+import re
+import textwrap
+
+from lessons.book_text import BookError
+from lessons.exercises import Exercise, catalogue, of_lesson
+
+_LIBRARY_CALL = re.compile(
+    r"(?<![`\w.])(?:torch|timm|transformers|open_clip|torchvision|np|F)\.[\w.]*\w(?:\([^()]*\))?"
+)
+
+
+def exercises(lesson: str) -> str:
+    """All exercises of a lesson ("2.1"), one after the other; empty when it has none."""
+    return "\n\n".join(exercise(one.number) for one in of_lesson(lesson))
+
+
+def exercise(number: str) -> str:
+    """One exercise as Markdown."""
+    if number not in catalogue():
+        raise BookError(f"there is no exercise {number} (known: {', '.join(catalogue())})")
+    one = catalogue()[number]
+    effort = "find the bug, " if one.find_the_bug else ""
+    parts = [f"### {one.number} {one.title}", f"*{effort}{one.minutes} minutes, difficulty {one.difficulty} of 5*"]
+    parts += [markdown(one.task)]
+    if one.find_the_bug:
+        parts.append(_code(_functions(one)))
+    commands = f"python -m lessons start {one.number}\npython -m lessons check {one.number}"
+    parts += [f"``` sh\n{commands}\n```"]
+    parts += [_fold("hint", symptom, markdown(text)) for symptom, text in one.hints]
+    parts += [_fold("abstract", "Our solution", _code(one.solution))]
+    return "\n\n".join(parts)
+
+
+def markdown(text: str) -> str:
+    """Plain text of a docstring as Markdown: indented blocks and calls of libraries become code, all else is plain."""
+    paragraphs = re.split(r"\n\s*\n", text.strip("\n"))
+    return "\n\n".join(_paragraph(paragraph) for paragraph in paragraphs)
+
+
+def _paragraph(text: str) -> str:
+    if all(line.startswith("    ") for line in text.splitlines()):
+        return f"``` text\n{textwrap.dedent(text)}\n```"
+    pieces = re.split(r"(`[^`]+`)", " ".join(text.split()))
+    return "".join(piece if number % 2 else _escaped(piece) for number, piece in enumerate(pieces))
+
+
+def _escaped(text: str) -> str:
+    out, end = [], 0
+    for call in _LIBRARY_CALL.finditer(text):
+        out += [_quiet(text[end : call.start()]), f"`{call[0]}`"]
+        end = call.end()
+    return "".join([*out, _quiet(text[end:])])
+
+
+def _quiet(text: str) -> str:
+    """No character is markup: backslashes before Markdown's signs, entities for HTML's."""
+    return re.sub(r"([\\*_\[\]{}#$|])", r"\\\1", html.escape(text, quote=False))
+
+
+def _functions(one: Exercise) -> str:
+    """The stub without its docstring and imports."""
+    text = one.stub.read_text("utf-8")
+    start = min(found for name in one.functions if (found := text.find(f"def {name}(")) >= 0)
+    return text[start:].rstrip()
+
+
+def _code(code: str) -> str:
+    return f"``` python\n{code}\n```"
+
+
+def _fold(kind: str, title: str, body: str) -> str:
+    title = html.escape(title, quote=False).replace('"', "'")
+    return f'??? {kind} "{title}"\n\n' + textwrap.indent(body, "    ")
