@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+CLIPSEG_FILES = "https://owncloud.gwdg.de/index.php/s/ioHbRzFx6th32hn/download?path=%2F&files="  # its README's folder
 OPENAI_LICENCE = "MIT, card: research use"  # the repository's licence, and what its model card asks for
 TINY_SHA256 = "fecf81b492bd13ee7a5297cb74d1d417aac8bf7e1b7d96aed89c4691984587ed"
 LARGE_SHA256 = "109390825a5bada2864f1b74445a63d29c51ef079c349644bc98996c452f6cf1"
@@ -47,10 +48,12 @@ class Entry:
         files: the weights first.
         repo, revision: on the Hugging Face hub; None for a file with an address of its own.
         told: what its shapes cannot tell, as in `build(..., **told)`.
-        preprocess: "clip" (OpenAI's, of the size the weights imply), "transformers" (preprocessor_config.json) or
-            "timm" (config.json).
+        preprocess: "clip" (OpenAI's, of the size the weights imply), "transformers" (preprocessor_config.json), "timm"
+            (config.json) or "clipseg" (its quick start's).
         tokenizer: "clip", or None where no text is read.
         note: one line for the list.
+        url: address of a file that is neither in a repository nor one of OpenAI's.
+        clip: official name of the CLIP that the file lacks (CLIPSeg's own files hold the decoder alone).
     """
 
     name: str
@@ -64,6 +67,8 @@ class Entry:
     preprocess: str = "clip"
     tokenizer: str | None = "clip"
     note: str = ""
+    url: str | None = None
+    clip: str | None = None
 
     @property
     def weights(self) -> File:
@@ -110,6 +115,40 @@ def _timm(size: str, revision: str, weights: File, note: str) -> Entry:
         tokenizer=None,
         note=note,
     )
+
+
+def _clipseg(name: str, about: int, decoder: int, note: str, revision: str = "main") -> tuple[Entry, Entry]:
+    """One CLIPSeg in transformers' layout, and the official file of its decoder; sizes counted from the shapes."""
+    small = (File("config.json"), File("preprocessor_config.json"))
+    repo = f"CIDAS/clipseg-{name}"
+    whole = Entry(
+        name=repo,
+        system="clipseg",
+        format="transformers",
+        licence="Apache-2.0",
+        files=(
+            File("pytorch_model.bin", about=about),
+            *small,
+            *(File(file, optional=True) for file in TOKENIZER_FILES),
+        ),
+        repo=repo,
+        revision=revision,
+        preprocess="transformers",
+        note=f"CLIPSeg, {note}",
+    )
+    file = name.replace("rd64", "rd64-uni").replace("rd16", "rd16-uni")
+    alone = Entry(
+        name=file,
+        system="clipseg",
+        format="official",
+        licence="not stated",  # the repository is MIT and says that its licence does not cover the weights
+        files=(File(f"{file}.pth", about=decoder),),
+        preprocess="clipseg",
+        note=f"CLIPSeg's official decoder, {note}; joined with ViT-B/16",
+        url=f"{CLIPSEG_FILES}{file}.pth",
+        clip="ViT-B/16",
+    )
+    return whole, alone
 
 
 ENTRIES: tuple[Entry, ...] = (
@@ -199,4 +238,10 @@ ENTRIES: tuple[Entry, ...] = (
             ),
         )
     ),
+    *_clipseg(
+        *("rd64-refined", 602990984, 4704900, "D = 64, refined head: the usual choice"),
+        revision="999e0328d9e10b484360c477313983f9afdd7050",
+    ),
+    *_clipseg("rd64", 602775560, 4489476, "D = 64"),
+    *_clipseg("rd16", 599537672, 1103940, "D = 16"),
 )

@@ -1,8 +1,9 @@
 """CLIPSeg: the official repository's and transformers' names <-> ours (lesson 4.1).
 
-The official files (rd64-uni.pth ...) hold the decoder alone; `join` puts the CLIP beside it under the names that the
-official model's full state dict has: `clip_model.` before OpenAI's own. `split` is the inverse. What no shape tells:
-which blocks of the tower are read (3, 6 and 9, counted from 0, in all released files) and the decoder's heads (4).
+The official files (rd64-uni.pth ...) hold the decoder alone: `build(decoder, "clipseg", clip=clip_tensors)`. `join`
+puts the CLIP beside it under the names that the official model's full state dict has, `clip_model.` before OpenAI's
+own; `split` is the inverse. What no shape tells: which blocks of the tower are read (3, 6 and 9, counted from 0, in all
+released files) and the decoder's heads (4).
 """
 
 from collections.abc import Mapping
@@ -136,7 +137,7 @@ def architecture(tensors: Mapping[str, Tensor], told: Mapping[str, Any]) -> Arch
     if not tower:
         raise UserError(
             "this is a CLIPSeg decoder alone, as the official rd64-uni.pth is: it needs the CLIP that it was trained "
-            "on (ViT-B/16 for all released ones); join the two with checkpoints_convert.clipseg.join(decoder, clip)"
+            "on, ViT-B/16 for all released ones: load(file, clip='ViT-B/16'), or --tell clip=FILE on the command line"
         )
     told = {**RELEASED, **told}
     arguments = clip.architecture(tower, told)[1]
@@ -218,4 +219,5 @@ def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Mapping
     return {"preprocess": preprocess, "tokenizer": {"kind": "clip", "context_length": arguments["context_length"]}}
 
 
-SYSTEM = System("clipseg", FORMATS, architecture, (*clip.SYSTEM.told_keys, *RELEASED), from_config, surroundings)
+TOLD_KEYS = (*clip.SYSTEM.told_keys, *RELEASED, "clip")
+SYSTEM = System("clipseg", FORMATS, architecture, TOLD_KEYS, from_config, surroundings, join)

@@ -59,6 +59,8 @@ def find(name: str) -> Entry:
 def _aliases(entry: Entry) -> list[str]:
     if entry.repo is not None:
         return [entry.name]
+    if entry.url is not None:
+        return [entry.name, entry.weights.name]
     return [entry.name, f"openai/{entry.name}", entry.weights.name, entry.weights.name.removesuffix(".pt")]
 
 
@@ -81,12 +83,15 @@ def _hub_cache() -> Path:
 
 
 def by_hand(entry: Entry) -> Path:
-    """The folder where a person may place an entry's files; OpenAI's archives also live there after a download."""
-    return home() / (entry.repo.replace("/", "--") if entry.repo else "openai")
+    """The folder where a person may place an entry's files; those outside the hub also live there after a download."""
+    other = "openai" if entry.url is None else entry.system
+    return home() / (entry.repo.replace("/", "--") if entry.repo else other)
 
 
 def page(entry: Entry) -> str:
     """The web address to fetch it from by hand: a repository's page, or the file itself."""
+    if entry.url is not None:
+        return entry.url
     if entry.repo is None:
         base = os.environ.get("PIXELS_OPENAI_URL", OPENAI).rstrip("/")
         return f"{base}/{entry.weights.sha256}/{entry.weights.name}"
@@ -137,7 +142,9 @@ def fetch(entry: Entry, progress: bool = True) -> list[Path]:
         try:
             if entry.repo is None:
                 target = by_hand(entry) / entry.weights.name
-                _remember(target, download(page(entry), target, entry.weights.sha256, progress))
+                sha256 = entry.weights.sha256
+                key = _key(entry, target) if sha256 is None else None
+                _remember(target, download(page(entry), target, sha256, progress), key)
             else:
                 _fetch_repository(entry, entry.repo, progress)
         except Unreachable as error:
@@ -239,11 +246,12 @@ def _bars(progress: bool) -> Any:
 
 def _instructions(entry: Entry, reason: str) -> str:
     """What is missing, where to get it, where to put it: one line."""
+    reason = reason.replace(page(entry), "it").rstrip(".")
     missing = ", ".join(
         f"{file.name}{f' ({file.size / 1e6:,.0f} MB)' if file.size else ''}" for file in _missing(entry)
     )
     return (
-        f"{entry.name} is not on this machine: {reason.rstrip('.')}. To place it by hand: fetch {missing} from "
+        f"{entry.name} is not on this machine: {reason}. To place it by hand: fetch {missing} from "
         f"{page(entry)} and put it into {by_hand(entry)}"
     )
 

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from checkpoints_convert.files import Checkpoint
-from checkpoints_convert.load import config_of
+from checkpoints_convert.load import everything_told
 from checkpoints_convert.system import build_model, detect
 from checkpoints_convert.systems import SYSTEMS
 from minimodels import tiny
@@ -122,7 +122,7 @@ def _official(checkpoint: Checkpoint, found: Inspection, told: Mapping[str, Any]
         found.lines.append(_line(checkpoint.tensors, names, ours, operation))
     for name, reason in converted.dropped.items():
         found.lines.append(_line(checkpoint.tensors, [name], None, reason))
-    known = {**system.from_config(config_of(checkpoint)), **told}
+    known = everything_told(system, checkpoint, told)
     _describe(build_model(checkpoint.tensors, system, found.format, known), found)
 
 

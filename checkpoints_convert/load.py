@@ -9,7 +9,7 @@ from torch import nn
 
 from checkpoints_convert import hub
 from checkpoints_convert.files import Checkpoint, read_tensors
-from checkpoints_convert.system import build_model, detect
+from checkpoints_convert.system import System, build_model, detect
 from checkpoints_convert.systems import SYSTEMS
 from minimodels import tiny
 
@@ -38,7 +38,8 @@ def load(
         return tiny.load(str(name_or_path), device, dtype or torch.float16)
     entry = hub.find(str(name_or_path))
     weights = hub.fetch(entry)[0]
-    return load_file(weights, device, dtype, {**entry.told, **told}, entry.format)
+    lacking = {} if entry.clip is None else {"clip": entry.clip}
+    return load_file(weights, device, dtype, {**entry.told, **lacking, **told}, entry.format)
 
 
 def load_file(
@@ -54,11 +55,20 @@ def load_file(
         return tiny.open_file(checkpoint.path, device, dtype)
     system_name, found = detect(checkpoint.tensors, SYSTEMS)
     system = SYSTEMS[system_name]
-    known = {**system.from_config(config_of(checkpoint)), **told}
+    known = everything_told(system, checkpoint, told)
     model = build_model(checkpoint.tensors, system, format_name or found, known, dtype, device)
     about: dict[str, Any] = model.about  # type: ignore[assignment]
     beside = system.surroundings(about["arguments"], about["format"], checkpoint.extras)
     return tiny.equip(model, {**about, **beside})
+
+
+def everything_told(system: System, checkpoint: Checkpoint, told: Mapping[str, Any]) -> dict[str, Any]:
+    """What the config beside the weights tells, what the caller tells (it wins), and a CLIP told by name opened."""
+    known = {**system.from_config(config_of(checkpoint)), **told}
+    if system.join is not None and "clip" in known and not isinstance(known["clip"], Mapping):
+        path = Path(str(known["clip"]))
+        known["clip"] = read_tensors(path if path.exists() else hub.fetch(hub.find(str(known["clip"])))[0]).tensors
+    return known
 
 
 def config_of(checkpoint: Checkpoint) -> Mapping[str, Any]:

@@ -49,6 +49,8 @@ class System:
         from_config: a transformers / timm / open_clip config (parsed JSON) -> the same keys.
         surroundings: constructor arguments, format name, the JSON files beside the weights -> "preprocess" and, where
             text is read, "tokenizer", as `minimodels.tiny.save` stores them.
+        join: tensors of a file that holds a part alone, tensors of the CLIP it was trained on -> both. A caller tells
+            the second as `clip`.
     """
 
     name: str
@@ -57,6 +59,7 @@ class System:
     told_keys: tuple[str, ...]
     from_config: Callable[[Mapping[str, Any]], dict[str, Any]]
     surroundings: Callable[[Mapping[str, Any], str, Mapping[str, Any]], dict[str, Any]] = lambda *_: {}
+    join: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], dict[str, Tensor]] | None = None
 
 
 def detect(tensors: Mapping[str, Tensor], systems: Mapping[str, System]) -> tuple[str, str]:
@@ -95,6 +98,9 @@ def build_model(
         UserError: one message that lists every unknown name, every tensor of ours left unfilled, every shape that
             differs; weights that are not floating numbers, or not finite; something told that this system does not ask.
     """
+    told = dict(told)
+    if system.join is not None and "clip" in told:
+        tensors = system.join(tensors, told.pop("clip"))
     for key in told:
         if key not in system.told_keys:
             raise UserError(f"{system.name} cannot be told {key!r}; it takes: {', '.join(system.told_keys)}")
@@ -144,7 +150,7 @@ def compare_shapes(converted: Converted, model: nn.Module) -> list[str]:
 
 
 def check_finite(tensors: Mapping[str, Tensor], what: str) -> None:
-    """Sums carry every NaN and infinity, and read each number once.
+    """Sums carry every NaN and infinity, and read each number once. Tensors without numbers (meta device) pass.
 
     Raises:
         UserError: some tensor holds NaN or infinity.
@@ -153,6 +159,7 @@ def check_finite(tensors: Mapping[str, Tensor], what: str) -> None:
         name
         for name, tensor in tensors.items()
         if tensor.is_floating_point()
+        and not tensor.is_meta
         and not torch.isfinite(tensor.sum(dtype=torch.promote_types(tensor.dtype, torch.float32)))
     ]
     if bad:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from checkpoints_convert import build, clipseg, export
+from checkpoints_convert import build, clipseg, export, hub
 from checkpoints_convert import clip as clip_table
 from checkpoints_convert.load import load
 from checkpoints_convert.references.clipseg import TINY, TINY_REFINED
@@ -45,6 +45,7 @@ def same_state(a, b) -> None:
 def test_official_decoder_joined_with_its_clip_and_back(kernels):
     decoder, clip_tensors, model = official_pair(refined_kernels=kernels)
     same_state(build(clipseg.join(decoder, clip_tensors), "clipseg", **TOLD), model)
+    same_state(build(decoder, "clipseg", clip=clip_tensors, **TOLD), model)
     full = clipseg.join(decoder, clip_tensors)
     aliases = {
         name.replace("visual.", "model.", 1): t for name, t in clip_tensors.items() if name.startswith("visual.")
@@ -169,7 +170,7 @@ def test_pixels_equal_the_official_order(size, antialias):
 
 def test_decoder_without_or_with_the_wrong_clip():
     decoder, clip_tensors, _ = official_pair()
-    with pytest.raises(UserError, match="decoder alone.*ViT-B/16.*join"):
+    with pytest.raises(UserError, match="decoder alone.*ViT-B/16.*--tell clip=FILE"):
         build(decoder, "clipseg", **TOLD)
     wrong = {
         "patch": {"patch_size": 16}, "width": {"vision_width": 48}, "embedding": {"embed_dim": 24},
@@ -208,3 +209,45 @@ def test_a_damaged_decoder_is_told_whole():
         UserError, match="unknown name in the checkpoint: blocks.7.surprise.*missing: our decoder.blocks.1"
     ):
         build(clipseg.join(decoder, clip_tensors), "clipseg", **TOLD)
+
+
+# ---------------------------------------------------------------- by name and by file
+
+
+def write_pair(folder, decoder, clip_tensors) -> tuple:
+    paths = folder / "decoder.pth", folder / "clip.pth"
+    for path, tensors in zip(paths, (decoder, clip_tensors)):
+        torch.save({name: tensor.float() for name, tensor in tensors.items()}, path)
+    return paths
+
+
+@pytest.mark.filterwarnings("ignore:nothing in these weights")
+def test_an_official_file_and_its_clip_by_path(tmp_path):
+    decoder, clip_tensors, model = official_pair()
+    decoder_path, clip_path = write_pair(tmp_path, decoder, clip_tensors)
+    loaded = load(decoder_path, clip=str(clip_path), **TOLD)
+    same_state(loaded, model.float())
+    assert loaded.preprocess == TensorPreprocess(352) and loaded.tokenize(["a cat"]).shape == (1, 9)
+    with pytest.raises(UserError, match="decoder alone.*clip='ViT-B/16'"):
+        load(decoder_path, **TOLD)
+    with pytest.raises(UserError, match="clip cannot be told 'clip'"):
+        load(clip_path, clip=str(decoder_path))
+
+
+def test_an_official_name_brings_its_clip(tmp_path, monkeypatch):
+    decoder, clip_tensors, model = official_pair()
+    files = dict(zip(("rd64-uni", "ViT-B/16"), write_pair(tmp_path, decoder, clip_tensors)))
+    monkeypatch.setattr(hub, "fetch", lambda entry: [files[entry.name]])
+    same_state(load("rd64-uni.pth", **TOLD), model.float())
+
+
+def test_the_catalogue_tells_where_clipseg_is():
+    for name in ("CIDAS/clipseg-rd64-refined", "CIDAS/clipseg-rd64", "CIDAS/clipseg-rd16"):
+        assert hub.find(name).system == "clipseg" and f"/{name}/tree/" in hub.page(hub.find(name))
+    for name in ("rd64-uni", "rd64-uni-refined", "rd16-uni"):
+        entry = hub.find(f"{name}.pth")
+        assert entry.name == name and entry.clip == "ViT-B/16" and hub.by_hand(entry).name == "clipseg"
+        assert (
+            hub.page(entry)
+            == f"https://owncloud.gwdg.de/index.php/s/ioHbRzFx6th32hn/download?path=%2F&files={name}.pth"
+        )

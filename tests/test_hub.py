@@ -242,17 +242,17 @@ class FakeBar:
 
 def test_the_catalogue_is_whole():
     names = [entry.name for entry in ENTRIES]
-    assert len(set(names)) == len(names) == 19
+    assert len(set(names)) == len(names) == 25
     assert {"RN50", "RN101", "RN50x4", "RN50x16", "RN50x64", "ViT-B/32", "ViT-L/14@336px"} < set(names)
     for entry in hub.entries():
         assert entry.format in SYSTEMS[entry.system].formats
         assert set(entry.told) <= set(SYSTEMS[entry.system].told_keys)
-        assert entry.licence and entry.note and entry.preprocess in ("clip", "transformers", "timm")
-        assert entry.weights.name.endswith((".pt", ".bin", ".safetensors"))
+        assert entry.licence and entry.note and entry.preprocess in ("clip", "transformers", "timm", "clipseg")
+        assert entry.weights.name.endswith((".pt", ".pth", ".bin", ".safetensors"))
         for file in entry.files:
             assert file.sha256 is None or re.fullmatch("[0-9a-f]{64}", file.sha256)
         assert re.fullmatch("[0-9a-f]{40}|main", entry.revision)
-        assert (entry.repo is None) == (entry.weights.name.endswith(".pt"))
+        assert (entry.repo is None) == (entry.weights.name.endswith((".pt", ".pth")))
 
 
 def test_addresses_of_openai(monkeypatch):
