@@ -15,7 +15,7 @@ from .refer import Expression
 from .scenes import GRID, Dice, Scene, draw, single_scene
 from .sheet import CLASSES, TURNS, colour_histogram, sprite
 from .splits import TRAIN
-from .textures import bank
+from .textures import PER_KIND, texture
 
 
 @cache
@@ -32,8 +32,8 @@ def look(kind: int, colour: int = 0) -> np.ndarray:
 @cache
 def ground(background: int) -> np.ndarray:
     """The mean histogram of a background's training textures: (64,)."""
-    textures = bank(TRAIN.bank, GRID)[background]
-    return np.mean([colour_histogram(texture.reshape(-1, 3)) for texture in textures], axis=0)
+    textures = (texture(background, TRAIN.bank, number, 2 * GRID) for number in range(PER_KIND))
+    return np.mean([colour_histogram(picture.reshape(-1, 3)) for picture in textures], axis=0)
 
 
 def shared(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 
 from .sheet import CLASSES, COLOURABLE, COLOURS, OWN_COLOUR, SIZES, TURNS, lookalikes, sprite
 from .splits import GROUNDS, PAIRS, Split, is_held_out, makes_held_out, next_allowed
-from .textures import BACKGROUNDS, PER_KIND, bank
+from .textures import BACKGROUNDS, PER_KIND, texture
 
 GRID = 64  # scenes are described on this grid, whatever size they are drawn at
 SMALL, MEDIUM, BIG = range(3)
@@ -165,7 +165,7 @@ def draw(scene: Scene, size: int = GRID, image: np.ndarray | None = None) -> tup
     owner = np.zeros((size, size), np.uint8)
     row, column, mirrored = scene.piece
     row, column = row * size // GRID, column * size // GRID
-    ground = bank(scene.bank, size)[scene.background][scene.texture][row : row + size, column : column + size]
+    ground = texture(scene.background, scene.bank, scene.texture, 2 * size)[row : row + size, column : column + size]
     image[:] = ground[:, ::-1] if mirrored else ground
     for number, sticker in enumerate(scene.stickers, start=1):
         colour, keep, solid = sprite(sticker.kind, sticker.colour, sticker.size, sticker.turn, size)

@@ -39,8 +39,9 @@ def _smooth_noise(rng: np.random.Generator, side: int, rows: int, columns: int) 
     return top * (1 - down) + bottom * down
 
 
+@cache
 def texture(kind: int, bank: int, number: int, side: int) -> np.ndarray:
-    """One background picture (side, side, 3) uint8; the same arguments always give the same picture."""
+    """One background picture (side, side, 3) uint8, kept once made; a scene of side / 2 pixels shows a piece of it."""
     rng = np.random.Generator(np.random.PCG64([kind, bank, number]))
     dark, bright, (rows, columns), shift = _LOOKS[BACKGROUNDS[kind]]
     stretch = 0.7 + 0.6 * rng.random()
@@ -55,11 +56,3 @@ def texture(kind: int, bank: int, number: int, side: int) -> np.ndarray:
         for y, x in (rng.random((24, 2)) * (side - side // 64)).astype(int):
             colours[y : y + side // 128 + 1, x : x + side // 128 + 1] += 130  # stars
     return np.clip(colours, 0, 255).astype(np.uint8)
-
-
-@cache
-def bank(number: int, scene_size: int) -> tuple[tuple[np.ndarray, ...], ...]:
-    """All textures of one split, twice as large as a scene, so that each scene takes a piece: [background][texture]."""
-    return tuple(
-        tuple(texture(kind, number, n, 2 * scene_size) for n in range(PER_KIND)) for kind in range(len(BACKGROUNDS))
-    )
