@@ -121,7 +121,8 @@ def _fetch(url: str, part: Path, progress: bool) -> None:
         except Broken as error:
             reason = str(error)
         except DISCONNECTS as error:
-            reason = str(getattr(error, "reason", error)) or type(error).__name__
+            cause = getattr(error, "reason", error)
+            reason = getattr(cause, "strerror", None) or str(cause) or type(error).__name__
     there = part.stat().st_size if part.exists() else 0
     kept = f" ({there:,} bytes are kept; the same command continues there)" if there else ""
     raise Unreachable(f"cannot fetch {url}: {reason}{kept}")
