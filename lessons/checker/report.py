@@ -13,6 +13,7 @@ WORDS = {
     "timeout": "stopped",
     "crashed": "stopped",
     "cannot run": "cannot run",
+    "missing": "not started",
 }
 
 
@@ -21,7 +22,7 @@ class Report:
     """What came out of one exercise.
 
     `status`: passed, failed (wrong or an exception), unwritten (still the stub), timeout, crashed (the file ended the
-    process), or cannot run (no such file, or a library is missing). `tasks` lists each function with its own status.
+    process), missing (there is no file), or cannot run (a library is missing). `tasks` lists each function's status.
     """
 
     number: str

@@ -96,7 +96,7 @@ def _read(stub: Path) -> Exercise:
         task=task.strip(),
         functions=tuple(wanted),
         hints=tuple(ast.literal_eval(_defined(check_tree)["HINTS"].value)),  # type: ignore[attr-defined]
-        solution="\n\n\n".join(_text(check_text, _defined(check_tree)[name]) for name in wanted),
+        solution=_solution(check_text, check_tree, wanted),
         find_the_bug="NotImplementedError" not in stub_text and "TABLE = []" not in stub_text,
         stub=stub,
         check=check,
@@ -114,5 +114,15 @@ def _defined(tree: ast.Module) -> dict[str, ast.stmt]:
     return found
 
 
-def _text(text: str, node: ast.stmt) -> str:
-    return "\n".join(text.splitlines()[node.lineno - 1 : node.end_lineno])
+def _solution(text: str, tree: ast.Module, names: list[str]) -> str:
+    """The code of `names` and of the helpers beside them that they call, in the order of the check file."""
+    defined, needed = _defined(tree), set[str]()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        needed.add(name)
+        used = {node.id for node in ast.walk(defined[name]) if isinstance(node, ast.Name)}
+        waiting += [other for other in used & defined.keys() if other not in needed]
+    nodes = sorted((defined[name] for name in needed), key=lambda node: node.lineno)
+    lines = text.splitlines()
+    return "\n\n\n".join("\n".join(lines[node.lineno - 1 : node.end_lineno]) for node in nodes)

@@ -82,7 +82,7 @@ TASKS = [
         gradients=("x", "qkv_weight", "out_weight"),
         forbidden=("scaled_dot_product_attention", "MultiheadAttention", "multi_head_attention_forward"),
         mistakes=[
-            Mistake("the file as you were given it: the bug is still in it", flawed, merge="d heads"),
+            Mistake("that of the file as you were given it: the bug is still in it", flawed, merge="d heads"),
             Mistake(
                 "the reference with heads cut as (d heads) and merged as (d heads): the other half was bent to fit",
                 flawed,

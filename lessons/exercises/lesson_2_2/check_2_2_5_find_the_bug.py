@@ -76,7 +76,7 @@ TASKS = [
         like="the pre-norm block",
         gradients=("x", "weights"),
         mistakes=[
-            Mistake("the file as you were given it: the bug is still in it", flawed, first="normed"),
+            Mistake("that of the file as you were given it: the bug is still in it", flawed, first="normed"),
             Mistake(
                 "the file with the second residual bent to match the first: both now add normalised tokens",
                 flawed,

@@ -88,7 +88,7 @@ TASKS = [
         reference=reference,
         like="the text that was encoded",
         mistakes=[
-            Mistake("the file as you were given it: the bug is still in it", each_symbol),
+            Mistake("that of the file as you were given it: the bug is still in it", each_symbol),
             Mistake(
                 "the text read as Latin-1: one character a byte",
                 flawed,

@@ -56,7 +56,7 @@ TASKS = [
         reference=reference,
         like="a loop over pictures",
         mistakes=[
-            Mistake("the file as you were given it: the bug is still in it", flawed, join=torch.all),
+            Mistake("that of the file as you were given it: the bug is still in it", flawed, join=torch.all),
             Mistake("the share of own captions among the k best: precision, not recall", flawed, join=share_of_hits),
             Mistake(
                 "the recall with caption numbers taken for picture numbers: that line was right", flawed, look=False
