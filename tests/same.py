@@ -9,14 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from checkpoints_convert.compare import Comparison
-from checkpoints_convert.references import Reference, references
+from checkpoints_convert.references import Reference, all_references
 from checkpoints_convert.verify import redraw_all
 
 
 def reference_named(model: str, library: str) -> Reference:
     """One of the references, by the names that the parity table gives them."""
-    systems = {"ViT": "vit", "CLIP ViT": "clip", "CLIP ResNet": "clip", "CLIPSeg": "clipseg"}
-    (found,) = (r for r in references(systems[model]) if (r.model, r.library) == (model, library))
+    (found,) = (r for r in all_references() if (r.model, r.library) == (model, library))
     return found
 
 
