@@ -2,11 +2,9 @@
 
 import argparse
 import contextlib
-import glob
 import json
 import os
 import sys
-import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,7 +13,6 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import nn
-from tqdm import tqdm
 
 from checkpoints_convert import export as export_model
 from checkpoints_convert import hub
@@ -245,7 +242,7 @@ def run_convert(options: argparse.Namespace) -> int:
     check_target(options.source, options.target, (".safetensors",))
     model = load_quietly(options)
     try:
-        with bar_of_writing(options.target, model):
+        with writing(options.target, model):
             tiny.save(options.target, model, model.about)  # type: ignore[arg-type]
     except SafetensorError as error:  # the library's word for a full disk
         raise UserError(f"cannot write {options.target}: {error}. Free some space or choose another folder.") from error
@@ -283,7 +280,7 @@ def run_export(options: argparse.Namespace) -> int:
     model = load_quietly(options)
     tensors = export_model(model, options.format)
     metadata = {"format": "pt"} if options.target.suffix == ".safetensors" else None  # transformers asks for it
-    with bar_of_writing(options.target, model):
+    with writing(options.target, model):
         write_tensors(options.target, tensors, metadata)
     print(f"{options.target}: {len(tensors)} tensors in {options.format} names, {described(model, options.target)}")
     return 0
@@ -310,26 +307,18 @@ def load_quietly(options: argparse.Namespace) -> nn.Module:
 
 
 @contextlib.contextmanager
-def bar_of_writing(target: Path, model: nn.Module) -> Iterator[None]:
-    """A progress bar on a terminal while a large file is written: it watches the file grow beside its later place."""
+def writing(target: Path, model: nn.Module) -> Iterator[None]:
+    """On a terminal, a line that says what takes so long while a large file is written; it vanishes afterwards."""
     total = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
-    quiet = None if total > 100_000_000 else True
-    done = threading.Event()
-
-    def watch(bar: tqdm) -> None:
-        while not done.wait(0.1):
-            with contextlib.suppress(OSError):
-                sizes = [path.stat().st_size for path in target.parent.glob(f".{glob.escape(target.name)}.*")]
-                bar.update(max(sizes, default=0) - bar.n)
-
-    with tqdm(total=total, desc=f"writing {target.name}", unit="B", unit_scale=True, leave=False, disable=quiet) as bar:
-        thread = threading.Thread(target=watch, args=(bar,), daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            done.set()
-            thread.join()
+    words = f"writing {target.name}, {total / 1e6:,.0f} MB ..."
+    shown = total > 100_000_000 and sys.stderr.isatty()
+    if shown:
+        print(f"\r{words}", end="", file=sys.stderr, flush=True)
+    try:
+        yield
+    finally:
+        if shown:
+            print(f"\r{' ' * len(words)}\r", end="", file=sys.stderr, flush=True)
 
 
 def described(model: nn.Module, path: Path) -> str:
