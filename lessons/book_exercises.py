@@ -1,6 +1,6 @@
 """The exercises of a lesson as a section of its page: task, commands, folded hints by symptom, folded solution.
 
-Everything comes from the files of `lessons/exercises`, which the tests run; nothing is typed twice, nothing needs torch.
+Everything comes from the files of `lessons/exercises`, which the tests run; nothing is typed twice or needs torch.
 """
 
 import html
@@ -11,13 +11,18 @@ from lessons.book_text import BookError
 from lessons.exercises import Exercise, catalogue, of_lesson
 
 _LIBRARY_CALL = re.compile(
-    r"(?<![`\w.])(?:torch|timm|transformers|open_clip|torchvision|np|F)\.[\w.]*\w(?:\([^()]*\))?"
+    r"(?<![`\w.])(?:torch|timm|transformers|open_clip|torchvision|np|F)\.[\w.]*\w(?:\((?:[^()]|\([^()]*\))*\))?"
 )
 
 
 def exercises(lesson: str) -> str:
     """All exercises of a lesson ("2.1"), one after the other; empty when it has none."""
-    return "\n\n".join(exercise(one.number) for one in of_lesson(lesson))
+    several = of_lesson(lesson)
+    if not several:
+        return ""
+    steps = {"start": "copies the stubs into my/", "check": "runs the checks", "hint": "gives the next hint"}
+    commands = "\n".join(f"python -m lessons {step:5} {lesson}    # {what}" for step, what in steps.items())
+    return "\n\n".join([f"``` sh\n{commands}\n```", *(exercise(one.number) for one in several)])
 
 
 def exercise(number: str) -> str:
@@ -25,16 +30,13 @@ def exercise(number: str) -> str:
     if number not in catalogue():
         raise BookError(f"there is no exercise {number} (known: {', '.join(catalogue())})")
     one = catalogue()[number]
-    effort = "find the bug, " if one.find_the_bug else ""
-    parts = [f"### {one.number} {one.title}", f"*{effort}{one.minutes} minutes, difficulty {one.difficulty} of 5*"]
-    parts += [markdown(one.task)]
-    if one.find_the_bug:
-        parts.append(_code(_functions(one)))
-    commands = f"python -m lessons start {one.number}\npython -m lessons check {one.number}"
-    parts += [f"``` sh\n{commands}\n```"]
-    parts += [_fold("hint", symptom, markdown(text)) for symptom, text in one.hints]
-    parts += [_fold("abstract", "Our solution", _code(one.solution))]
-    return "\n\n".join(parts)
+    facts = [f"{one.minutes} minutes", f"difficulty {one.difficulty} of 5", f"`python -m lessons start {one.number}`"]
+    parts = [f'### <span class="number">{one.number}</span> {one.title}']
+    parts += ['<div class="facts" markdown="1">\n\n' + "\n".join(f"- {fact}" for fact in facts) + "\n\n</div>"]
+    parts += [markdown(one.task), *([_code(_functions(one))] if one.find_the_bug else [])]
+    folds = [_fold("hint", symptom, markdown(text)) for symptom, text in one.hints]
+    folds += [_fold("abstract", "Our solution", _code(one.solution))]
+    return "\n\n".join([*parts, '<div class="folds" markdown="1">', *folds, "</div>"])
 
 
 def markdown(text: str) -> str:

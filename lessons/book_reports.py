@@ -22,7 +22,7 @@ from lessons.diagrams import Drawing
 
 DOCS, REFERENCE = ROOT / "docs", ROOT / "docs" / "reference"
 PACKAGES = {"minimodels": "The models: one file each.", "checkpoints_convert": "Official checkpoints in and out."}
-SENTENCES = ["a cat", "a dog", "a red car"]
+SENTENCES, VECTOR = ["a cat", "a dog", "a red car"], [0.7, 0.2, 0.9, 0.4, 0.1, 0.6]  # of the front page's drawing
 GENERAL = ["conventions.md", "glossary.md"]  # these first, then any other page in docs/
 _TERM = re.compile(r"^\*\[(?P<term>[^\]]+)\]: (?P<meaning>.+)$", re.M)
 
@@ -258,30 +258,26 @@ def terms() -> dict[str, str]:
 
 def front_drawing() -> str:
     """The picture of the front page: a picture and a sentence become vectors, and the vectors meet."""
-    drawing = Drawing(
-        720, 236, "A picture and sentences go through two towers; their vectors are compared, and the right pair wins"
-    )
+    words = "A picture and sentences go through two towers; the vectors are compared, and one pair wins"
+    drawing = Drawing(700, 230, words)
     shades = [[0.1, 0.2, 0.15, 0.1], [0.2, 0.85, 0.9, 0.2], [0.15, 0.9, 0.7, 0.25], [0.4, 0.5, 0.45, 0.5]]
     picture = drawing.grid(20, 16, 22, shades, tone="rust")
-    drawing.text(64, 118, "pixels", size=12)
+    prompts = [drawing.box(14, 132 + 28 * row, 100, 22, text, tone="blue") for row, text in enumerate(SENTENCES)]
     image_tower = drawing.box(180, 32, 130, 56, "image tower", "(B, 3, H, W)", tone="rust")
-    words = [drawing.box(14, 146 + 28 * row, 100, 22, text, tone="blue") for row, text in enumerate(SENTENCES)]
-    text_tower = drawing.box(180, 160, 130, 56, "text tower", "(T, N)", tone="blue")
+    text_tower = drawing.box(180, 143, 130, 56, "text tower", "(T, N)", tone="blue")
+    image = drawing.grid(376, 53, 14, [VECTOR], tone="rust")
+    texts = drawing.grid(376, 150, 14, [VECTOR[::-1], VECTOR, VECTOR[2:] + VECTOR[:2]], tone="blue")
+    drawing.text(418, 38, "(B, D)", size=11, mono=True)
+    drawing.text(418, 207, "(T, D)", size=11, mono=True)
+    scores = drawing.grid(556, 100, 26, [[0.12, 0.92, 0.2]], tone="green")
+    drawing.text(595, 84, "cosine, softmax", size=12)
+    drawing.text(595, 143, "a dog", size=12)
     drawing.arrow(picture, image_tower)
-    drawing.arrow(words[1], text_tower)
-    image = drawing.grid(384, 49, 14, [[0.7, 0.2, 0.9, 0.4, 0.1, 0.6]], tone="rust")
-    texts = drawing.grid(
-        384, 167, 14, [[0.2, 0.8, 0.1, 0.5, 0.9, 0.3], [0.7, 0.2, 0.8, 0.5, 0.1, 0.6], [0.5, 0.6, 0.2, 0.1, 0.7, 0.9]]
-    )
+    drawing.arrow(prompts[1], text_tower)
     drawing.arrow(image_tower, image)
     drawing.arrow(text_tower, texts)
-    drawing.text(426, 36, "(B, D)", size=11, mono=True)
-    drawing.text(426, 222, "(T, D)", size=11, mono=True)
-    scores = drawing.grid(560, 100, 26, [[0.12, 0.92, 0.2]], tone="green")
-    drawing.arrow(image, scores)
-    drawing.arrow(texts, scores)
-    drawing.text(599, 142, "cosine, softmax", size=12)
-    drawing.text(599, 160, "prompts pick pixels", size=12)
+    drawing.arrow((464, 60), (scores.x - 2, 108))
+    drawing.arrow((464, 171), (scores.x - 2, 120))
     return f'<figure class="fig drawing">\n{drawing._repr_svg_()}\n</figure>'
 
 
