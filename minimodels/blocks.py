@@ -60,7 +60,7 @@ class Attention(nn.Module):
         self.out_proj = nn.Linear(embed_dim, embed_dim)
 
     def forward(
-        self, x: Float[Tensor, "batch tokens dim"], mask: Bool[Tensor, "batch #heads #tokens tokens"] | None = None
+        self, x: Float[Tensor, "batch tokens dim"], mask: Bool[Tensor, "#batch #heads #tokens tokens"] | None = None
     ) -> Float[Tensor, "batch tokens dim"]:
         """Tokens in, tokens out; a key whose `mask` is False is not seen. The kernel runs what `weights` spells out."""
         q, k, v = self.split_heads(x)
@@ -69,7 +69,7 @@ class Attention(nn.Module):
         return self.out_proj(rearrange(mixed, "b heads n d -> b n (heads d)"))  # (B, N, D)
 
     def weights(
-        self, x: Float[Tensor, "batch tokens dim"], mask: Bool[Tensor, "batch #heads #tokens tokens"] | None = None
+        self, x: Float[Tensor, "batch tokens dim"], mask: Bool[Tensor, "#batch #heads #tokens tokens"] | None = None
     ) -> Float[Tensor, "batch heads tokens tokens"]:
         """The weights in the open, for a debugger or a figure: row i says how much token i takes from each token j."""
         q, k, _ = self.split_heads(x)
@@ -136,7 +136,7 @@ class Block(nn.Module):
         self.mlp = MLP(embed_dim, mlp_dim, activation=activation)
 
     def forward(
-        self, x: Float[Tensor, "batch tokens dim"], mask: Bool[Tensor, "batch #heads #tokens tokens"] | None = None
+        self, x: Float[Tensor, "batch tokens dim"], mask: Bool[Tensor, "#batch #heads #tokens tokens"] | None = None
     ) -> Float[Tensor, "batch tokens dim"]:
         x = x + self.attn(self.norm1(x), mask)
         return x + self.mlp(self.norm2(x))
@@ -146,7 +146,7 @@ class PostNormBlock(Block):
     """The original block, normalised after each sum (Vaswani et al. 2017, section 3.1), as in BERT."""
 
     def forward(
-        self, x: Float[Tensor, "batch tokens dim"], mask: Bool[Tensor, "batch #heads #tokens tokens"] | None = None
+        self, x: Float[Tensor, "batch tokens dim"], mask: Bool[Tensor, "#batch #heads #tokens tokens"] | None = None
     ) -> Float[Tensor, "batch tokens dim"]:
         x = self.norm1(x + self.attn(x, mask))
         return self.norm2(x + self.mlp(x))
