@@ -1,0 +1,43 @@
+"""Figures that several lessons draw: rows of pictures with words under them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+
+def gallery(pictures: Sequence[Any], titles: Sequence[str] = (), columns: int = 4, cell: float = 1.55, size: float = 9.5) -> Any:
+    """Pictures row by row, pixels left square, a title over each; gives the matplotlib figure back.
+
+    Args:
+        pictures: arrays (H, W, 3) uint8, or (h, w) numbers that are shown as a heat map from 0 to their largest.
+        titles: one a picture, or fewer; a line break starts a second line.
+        columns: pictures a row. cell: width of one in inches. size: of the letters.
+    """
+    rows = -(-len(pictures) // columns)
+    lines = max((title.count("\n") + 1 for title in titles), default=0)
+    shape = (cell * columns, rows * (cell + 0.17 * lines + 0.06))
+    figure, axes = plt.subplots(rows, columns, figsize=shape, squeeze=False, layout="constrained")
+    for axis in axes.flat:
+        axis.axis("off")
+    for number, (axis, picture) in enumerate(zip(axes.flat, pictures)):
+        flat = np.ndim(picture) == 2
+        axis.imshow(picture, interpolation="nearest", vmin=0 if flat else None)
+        axis.set_title(titles[number] if number < len(titles) else "", fontsize=size, pad=3)
+    return figure
+
+
+def bars(axis: Any, names: Sequence[str], values: Sequence[float], form: str = ".0%", colours: Any = None) -> None:
+    """Lying bars, the first on top, each with its number at its end."""
+    places = range(len(names))
+    axis.barh(places, values, color=colours, height=0.62)
+    axis.set_yticks(places, names)
+    axis.invert_yaxis()
+    axis.set_xticks([])
+    axis.spines[["bottom", "left"]].set_visible(False)
+    axis.tick_params(left=False)
+    room = max(max(values), 1e-9)
+    axis.set_xlim(min(0.0, *values), 1.16 * room)
+    for place, value in zip(places, values):
+        axis.text(max(value, 0) + 0.015 * room, place, format(value, form), va="center")
