@@ -1,4 +1,4 @@
-"""What `python -m lessons` does: start, check, hint, solution, run, read, reset, list. __main__.py reads the arguments."""
+"""What `python -m lessons` does: start, check, hint, solution, run, read, reset, list (arguments: see __main__.py)."""
 
 from __future__ import annotations
 

@@ -100,7 +100,12 @@ def cases(task: Task, seed: int) -> list[Case]:
 def _expected(task: Task, inputs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     with torch.no_grad():
         value = task.reference(*fresh(inputs).values())
-    return value, _gradients(task, task.reference, inputs) if task.gradients else {}
+    return value, _gradients(task, task.reference, inputs, last_name(value)) if task.gradients else {}
+
+
+def last_name(expected: Any) -> str | None:
+    """Of named steps the last one is the answer; gradients are taken of it."""
+    return list(expected)[-1] if isinstance(expected, dict) else None
 
 
 def attempt(task: Task, handed_in: Any, case: Case) -> Answer:
@@ -127,17 +132,19 @@ def gradients(task: Task, handed_in: Any, case: Case) -> dict[str, Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _gradients(task, lambda *inputs: task.call(handed_in, *inputs), case.inputs)
+            return _gradients(
+                task, lambda *inputs: task.call(handed_in, *inputs), case.inputs, last_name(case.expected)
+            )
     except (Exception, SystemExit) as error:
         return {"error": error}
 
 
-def _gradients(task: Task, function: Callable, inputs: dict[str, Any]) -> dict[str, Any]:
+def _gradients(task: Task, function: Callable, inputs: dict[str, Any], answer_name: str | None) -> dict[str, Any]:
     copies = fresh(inputs)
     wanted = {name: _with_gradient(copies[name]) for name in task.gradients}
     answer = function(*copies.values())
-    if isinstance(answer, dict):
-        answer = list(answer.values())[-1]
+    if answer_name is not None:
+        answer = answer[answer_name]
     if not answer.requires_grad:
         raise NoGradient("the answer carries no gradient")
     weights = torch.randn(answer.shape, generator=torch.Generator().manual_seed(1), dtype=answer.dtype)

@@ -10,6 +10,8 @@ neighbours was learned. Like the BPE model of the `tokenizers` library.
         -> ["low", "er</w>"]
 """
 
+from itertools import pairwise
+
 
 def bpe(word, merges):
     """A word of ASCII letters and a list of pairs -> list of symbols."""

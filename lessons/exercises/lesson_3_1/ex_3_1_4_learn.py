@@ -11,6 +11,7 @@ is left.
 """
 
 from collections import Counter
+from itertools import pairwise
 
 
 def learn_merges(words, num_merges):
