@@ -143,8 +143,8 @@ def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Mapping
         config = beside.get("preprocessor_config", usual)
         return {"preprocess": preprocess_to_dict(TransformersPreprocess.from_config(config))}
     told = beside.get("config", {}).get("pretrained_cfg", {})
-    numbers = {key: told[key] for key in ("crop_pct", "interpolation") if key in told}
-    return {"preprocess": preprocess_to_dict(TimmPreprocess(height, **numbers, **mean_and_std(told)))}
+    numbers: dict[str, Any] = {key: told[key] for key in ("crop_pct", "interpolation") if key in told}
+    return {"preprocess": preprocess_to_dict(TimmPreprocess(height, **numbers | mean_and_std(told)))}
 
 
 TOLD_KEYS = ("image_size", "num_heads", "mean_pool", "norm_eps", "antialias")

@@ -125,4 +125,7 @@ def save(path: str | Path, model: nn.Module, about: dict[str, Any], dtype: torch
         state = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in state.items()}
     text = {key: json.dumps(value) if key in JSON_KEYS else str(value) for key, value in about.items()}
     with write_aside(path) as aside:
-        save_file(state, aside, metadata=text)
+        try:
+            save_file(state, aside, metadata=text)
+        except SafetensorError as error:
+            raise UserError(f"cannot write {path}: {error}. Free some space or choose another folder.") from error
