@@ -191,6 +191,8 @@ def _output_block(output: dict, cell: Cell, lesson: Lesson) -> str:
     if "text" in output:
         return f"``` {{.text .out}}\n{output['text'].rstrip()}\n```"
     file = OUTPUTS / lesson.key / output["file"]
+    if not file.is_file():
+        return ""  # `stale` says so
     caption = cell.options.get("caption", "")
     caption = f'\n<figcaption markdown="span">{caption}</figcaption>\n' if caption else ""
     if file.suffix == ".svg":

@@ -76,8 +76,13 @@ class Recorder:
 
     def take_text(self) -> None:
         text, self.buffer = self.buffer.getvalue(), io.StringIO()
-        if text.strip():
-            self.outputs.append({"text": _without_places(text).rstrip() + "\n"})
+        if not text.strip():
+            return
+        text = _without_places(text).rstrip() + "\n"
+        if self.outputs and list(self.outputs[-1]) == ["text"]:
+            self.outputs[-1]["text"] += text
+        else:
+            self.outputs.append({"text": text})
 
     def file(self, suffix: str) -> str:
         kept = sum("file" in output for output in self.outputs)

@@ -165,12 +165,27 @@ def _shape(node: object) -> str:
     if not isinstance(node, ast.AST):
         return f"{type(node).__name__}:{node!r}"
     parts = []
+    if isinstance(node, ast.JoinedStr):
+        node = ast.JoinedStr(_joined(node.values))
     for name, value in ast.iter_fields(node):
         if name == "body" and isinstance(value, list):
             value = [item for item in value if not _is_docstring(item)]
         if value is not None and value != [] and name not in ("ctx", "kind", "type_comment"):
             parts.append(f"{name}={_shape(value)}")
     return f"{type(node).__name__}({','.join(parts)})"
+
+
+def _joined(pieces: list[ast.expr]) -> list[ast.expr]:
+    """The pieces of an f-string with neighbouring texts as one; Python versions cut them differently."""
+    joined: list[ast.expr] = []
+    for piece in pieces:
+        if not isinstance(piece, ast.Constant):
+            joined.append(piece)
+        elif joined and isinstance(joined[-1], ast.Constant):
+            joined[-1] = ast.Constant(joined[-1].value + piece.value)
+        elif piece.value:
+            joined.append(piece)
+    return joined
 
 
 def _is_docstring(node: object) -> bool:
