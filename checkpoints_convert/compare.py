@@ -106,7 +106,7 @@ class Comparison:
     def to_json(self) -> dict[str, Any]:
         """The same for a program."""
         rows = [{**asdict(row), "status": row.status} for row in self.rows]
-        return {"title": self.title, "ok": self.ok, "rows": [{k: plain(v) for k, v in row.items()} for row in rows]}
+        return {"title": self.title, "ok": self.ok, "rows": plain(rows)}
 
 
 def shape_text(shape: tuple[int, ...] | None) -> str:
@@ -115,7 +115,11 @@ def shape_text(shape: tuple[int, ...] | None) -> str:
 
 
 def plain(value: Any) -> Any:
-    """JSON knows no infinity."""
+    """JSON knows no infinity: it becomes the word "inf"."""
+    if isinstance(value, dict):
+        return {key: plain(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [plain(inner) for inner in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
