@@ -38,12 +38,13 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "search",
         help="which pictures of a folder fit these words?",
+        usage="%(prog)s FOLDER TEXT [TEXT ...] [options]",
         description="Which pictures of a folder fit these words? CLIP compares the words with each picture.",
         epilog=EXAMPLES,
     )
     parser.add_argument("folder", metavar="FOLDER", help="a folder with pictures")
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="what to look for; several texts are several searches")
-    parser.add_argument("--top", type=shared.whole("number"), default=3, metavar="N", help="hits a text (default 3)")
+    parser.add_argument("--top", type=shared.whole_number, default=3, metavar="N", help="hits a text (default 3)")
     parser.add_argument(
         "-o", "--output", metavar="FILE", help=f"the picture sheet of the hits (default {SHEET}; with --json none)"
     )
@@ -121,7 +122,7 @@ def draw_sheet(results: list[Result], index: Index, pictures: dict[int, Image.Im
 
 def with_title(sheet: Image.Image, text: str, size: int = 22) -> Image.Image:
     """A sheet with a line of text above it, cut where the sheet ends."""
-    font, text = text_font(size), " ".join(text.split())
+    font, text = text_font(size), " ".join(text.split())[:300]
     if font.getlength(text) > sheet.width - 24:
         while text and font.getlength(f"{text} ...") > sheet.width - 24:
             text = text[:-1]

@@ -2,7 +2,9 @@
 
 import argparse
 import difflib
-from collections.abc import Sequence
+import os
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -12,7 +14,7 @@ from torch import nn
 
 from minimodels import tiny
 from minimodels.clip import DualEncoder
-from minimodels.commands.terminal import notice
+from minimodels.commands.terminal import forget_notices, notice, printable
 from minimodels.errors import UserError
 from minimodels.images import open_image
 from minimodels.templates import sticker_model
@@ -35,6 +37,37 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise what argparse would print with its usage and exit for."""
         raise UserError(f"{message}; see {self.prog} --help")
+
+
+def guarded(run: Callable[[], int]) -> int:
+    """Run a command: what a person can put right ends as one line on stderr and exit code 2, Ctrl-C as 130."""
+    forget_notices()
+    try:
+        code = run()
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone (`| head`): nothing to say, and nobody to say it to
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except MemoryError:
+        return fail("not enough memory; close other programs, or use a smaller model or picture")
+    except UserError as error:
+        return fail(str(error))
+    except OSError as error:
+        return fail(f"{error.filename or 'writing'}: {error.strerror or error}")
+    except RuntimeError as error:
+        if "out of memory" not in str(error):
+            raise
+        return fail("the device is out of memory; use a smaller model, --dtype bfloat16 or --device cpu")
+
+
+def fail(message: str) -> int:
+    """One line on stderr; the exit code of a mistake that a person can put right."""
+    print(f"error: {printable(message, sys.stderr)}", file=sys.stderr)
+    return 2
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -100,16 +133,11 @@ def check_device(name: str, dtype: str) -> torch.device:
     return torch.device(name)
 
 
-def whole(parser_name: str) -> type:
-    """A number type for argparse: a whole number of at least 1."""
-
-    def read(text: str) -> int:
-        if not text.isdecimal() or int(text) < 1:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-        return int(text)
-
-    read.__name__ = parser_name
-    return read  # type: ignore[return-value]
+def whole_number(text: str) -> int:
+    """A type for argparse: a whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
 
 
 def check_texts(texts: Sequence[str], what: str, model: DualEncoder) -> list[str]:

@@ -6,7 +6,7 @@ import time
 import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TextIO
+from typing import Any
 
 EIGHTHS = " ▏▎▍▌▋▊▉"
 BLOCK = "█"
@@ -19,7 +19,7 @@ def width() -> int:
     return max(20, shutil.get_terminal_size((80, 24)).columns)
 
 
-def can_show(text: str, stream: TextIO | None = None) -> bool:
+def can_show(text: str, stream: Any = None) -> bool:
     """Whether the stream's encoding has every character of the text."""
     try:
         text.encode(getattr(stream or sys.stdout, "encoding", None) or "ascii")
@@ -28,7 +28,7 @@ def can_show(text: str, stream: TextIO | None = None) -> bool:
     return True
 
 
-def printable(text: str, stream: TextIO | None = None) -> str:
+def printable(text: str, stream: Any = None) -> str:
     """The text on one line, without control characters (a file name may hold any), as the stream's encoding can."""
     text = "".join("?" if unicodedata.category(letter) == "Cc" else letter for letter in " ".join(text.split()))
     encoding = getattr(stream or sys.stdout, "encoding", None) or "ascii"
@@ -47,6 +47,7 @@ def columns(text: str) -> int:
 def fit(text: str, room: int) -> str:
     """The text in exactly `room` columns: filled with spaces, or cut with "..." at its end."""
     if columns(text) > room:
+        text = text[:room]  # a very long text is cut at once: no letter that counts is narrower than a column
         while text and columns(text) > room - 3:
             text = text[:-1]
         text += "..."[:room]

@@ -41,7 +41,7 @@ def add_parser(commands: Any) -> None:
         "zero-shot",
         help="which of these labels fits the picture?",
         description="Which of these labels fits the picture? CLIP compares them without being trained for it.",
-        usage="%(prog)s IMAGE LABEL LABEL ... | %(prog)s IMAGE ... --labels LABEL LABEL ...   [options]",
+        usage="%(prog)s IMAGE LABEL LABEL ... [options]\n       %(prog)s IMAGE ... --labels LABEL LABEL ... [options]",
         epilog=EXAMPLES,
     )
     parser.add_argument("image", metavar="IMAGE", help="a picture file")
@@ -50,7 +50,7 @@ def add_parser(commands: Any) -> None:
         "--labels", nargs="+", metavar="LABEL", help="the labels; all other arguments are then pictures"
     )
     parser.add_argument("--template", action="append", metavar="TEXT", help="sentence around a label; may be repeated")
-    parser.add_argument("--top", type=shared.whole("number"), metavar="N", help="show only the N best labels")
+    parser.add_argument("--top", type=shared.whole_number, metavar="N", help="show only the N best labels")
     parser.add_argument("--json", action="store_true", help="print JSON instead of bars")
     shared.add_model_options(parser)
     parser.set_defaults(run=run)

@@ -1,0 +1,125 @@
+"""The tour: the small trained model at work, and the proof that the models are right: `python -m lessons tour`."""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from lessons import report
+from lessons import tour_pictures as sheet
+from lessons.tour_stages import STAGES, Section, Tour
+from minimodels.commands import shared
+from minimodels.commands.terminal import printable
+from minimodels.errors import write_aside
+from minimodels.images import save_picture
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the tour. Exit code 0; 1 when something that must hold does not; 2 for a mistake that can be put right."""
+    return shared.guarded(lambda: run(read_options(arguments)))
+
+
+def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    about = "CLIP at work on sticker scenes, and the proof that it is CLIP. Offline, under 90 seconds on two cores."
+    parser = shared.Parser(prog="python -m lessons tour", description=about)
+    parser.add_argument(
+        "-o", "--output", default="tour", metavar="DIR", help="where pictures and report go (default tour)"
+    )
+    parser.add_argument(
+        "--scenes", type=shared.whole_number, default=500, metavar="N", help="to search in (default 500)"
+    )
+    shared.add_model_options(parser)
+    return parser.parse_args(arguments)
+
+
+def run(options: argparse.Namespace) -> int:
+    """All stages one after the other, then the report, the picture, and what to do next."""
+    folder = Path(options.output)
+    check_folder(folder)
+    model = shared.load_dual_encoder(options.model, options.device, options.dtype)
+    tour = Tour(folder, model, options.model, options.scenes)
+    sections, began = [], time.monotonic()
+    print("The tour. Everything runs on this machine, nothing is fetched.")
+    for number, (name, stage) in enumerate(STAGES, start=1):
+        print(f"  {number}/{len(STAGES)}  {name:10s} ", end="", flush=True)
+        start = time.monotonic()
+        sections.append(stage(tour))
+        print(printable(f"{time.monotonic() - start:5.1f} s   {sections[-1].summary}"))
+    save_picture(sheet.stack([row for section in sections for row in section.rows]), folder / "tour.png")
+    with write_aside(folder / "index.html") as aside:
+        aside.write_text(make_page(tour, sections), encoding="utf-8")
+    print(f"done in {time.monotonic() - began:.0f} s\n")
+    print(ending(folder))
+    return 0 if all(section.ok for section in sections) else 1
+
+
+def check_folder(folder: Path) -> None:
+    """Make the output folder, before anything is computed for it.
+
+    Raises:
+        UserError: it cannot be made or written.
+    """
+    with write_aside(folder / "tour.png") as aside:
+        aside.write_bytes(b" ")
+    (folder / "tour.png").unlink()
+
+
+def make_page(tour: Tour, sections: Sequence[Section]) -> str:
+    """The report."""
+    lead = (
+        f"Made by `python -m lessons tour` with {tour.model_name}, a CLIP small enough to come with the book, trained "
+        "from nothing on Sticker World: scenes made of 64 stickers and six backgrounds. All scenes here are from seeds "
+        "it never saw. It reads pictures of 64 pixels; they are drawn larger here. On photographs it only guesses: for "
+        "those there are the official weights, see the end of this page."
+    )
+    pieces = [report.paragraph(lead, "lead")]
+    for section in sections:
+        pieces += [
+            "<section>",
+            f"<h2>{report.words(section.title)}</h2>",
+            report.paragraph(section.summary, "summary"),
+            *section.body,
+            "</section>",
+        ]
+    pieces += ["<section><h2>What to do next</h2>", report.commands(next_commands(tour.folder)), "</section>"]
+    return report.page("Pixels & Prompts: the tour", pieces)
+
+
+def ending(folder: Path) -> str:
+    """What was written, and what to do next."""
+    wrote = {
+        folder / "index.html": "the report: open it in a browser",
+        folder / "tour.png": "the same in one picture",
+        folder / "samples": "scenes for zero-shot",
+        folder / "scenes": "scenes to search in, with their index",
+    }
+    lines = ["wrote", *(f"  {str(path):20s}  {what}" for path, what in wrote.items()), "", "next"]
+    return printable_lines([*lines, *(f"  {line}" for line in next_commands(folder))])
+
+
+def printable_lines(lines: Sequence[str]) -> str:
+    """Lines as the terminal's encoding can show them, their spaces kept."""
+    encoding = sys.stdout.encoding or "ascii"
+    return "\n".join(lines).encode(encoding, errors="backslashreplace").decode(encoding)
+
+
+def next_commands(folder: Path) -> list[str]:
+    """Commands to try, with the Python that runs now."""
+    python = python_name()
+    return [
+        f"{python} -m minimodels zero-shot {folder / 'samples' / '0000.png'} dog cat rocket castle",
+        f'{python} -m minimodels search {folder / "scenes"} "a dog on grass" -o hits.png',
+        f"{python} -m checkpoints_convert fetch {shared.OFFICIAL}   # 600 MB, for photographs:",
+        f'{python} -m minimodels zero-shot YOUR_PHOTO.jpg "a cat" "a dog" --model {shared.OFFICIAL}',
+        f"{python} -m lessons list",
+        "make book",
+    ]
+
+
+def python_name() -> str:
+    """How to call this Python from here: a path inside the current folder (.venv) is written as such."""
+    here, found = Path.cwd(), Path(os.path.abspath(sys.executable))  # noqa: PTH100 (resolve would leave the environment)
+    return str(found.relative_to(here)) if found.is_relative_to(here) else "python"
