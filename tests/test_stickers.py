@@ -1,4 +1,4 @@
-"""Sticker World: the same seed gives the same scene, masks are what is seen, expressions are true, held-out stays held out."""
+"""Sticker World: same seed same scene, masks are what is seen, expressions are true, held-out stays held out."""
 
 import hashlib
 import itertools
@@ -53,7 +53,8 @@ def test_sixty_four_names_that_read_well():
 
 
 def test_same_seed_same_scene_on_every_machine():
-    """Digests of descriptions and textures: the weights were trained on these very scenes, wherever they are made again.
+    """Digests of descriptions and textures: the weights were trained on these very scenes, wherever they are made
+    again.
 
     (Stickers are resized by Pillow, whose rounding may change with its version, and are left out.)
     """
@@ -143,7 +144,8 @@ def side(of, seen_from) -> str:
 
 @pytest.mark.parametrize("kind", ["attribute", "place", "extreme", "relation"])
 def test_no_word_can_be_left_out(kind):
-    """There is a second sticker of the class, and a sticker of another class: neither the noun nor the rest is enough."""
+    """There is a second sticker of the class, and a sticker of another class: neither the noun nor the rest is
+    enough."""
     for number in range(60):
         asked = refer.expression(number, TEST, kind, hard=True)
         names = Counter(sticker.name for sticker in asked.scene.stickers)

@@ -117,9 +117,10 @@ def binding(split: Split, count: int, start: int = 300_000) -> Pairs:
     return Pairs(pictures(scenes), captions, scenes, swapped)
 
 
-def training_scenes(numbers: range, single_share: float, hard_share: float = 0.2, split: Split = TRAIN) -> Pairs:
-    """Scenes number by number as tiny CLIP trains on them: one sticker in `single_share` of them, two to four in the
-    others."""
+def training_captions(
+    numbers: range, single_share: float, hard_share: float = 0.2, split: Split = TRAIN
+) -> tuple[list[Scene], list[str]]:
+    """Scenes and captions number by number: one sticker in `single_share` of them, two to four in the others."""
     scenes, captions = [], []
     for number in numbers:
         dice = Dice(split.seed(number))
@@ -127,4 +128,10 @@ def training_scenes(numbers: range, single_share: float, hard_share: float = 0.2
         scene = random_scene(dice, split, count, hard=dice.chance(hard_share))
         scenes.append(scene)
         captions.append(caption(dice, scene, rich=dice.chance(0.5)))
+    return scenes, captions
+
+
+def training_scenes(numbers: range, single_share: float, split: Split = TRAIN) -> Pairs:
+    """The same with their pictures: what tiny CLIP trains on."""
+    scenes, captions = training_captions(numbers, single_share, split=split)
     return Pairs(pictures(scenes), captions, scenes, [])

@@ -8,6 +8,7 @@ caption among all others, and each caption its own picture. Nothing else is taug
 import argparse
 import math
 import sys
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -42,9 +43,10 @@ MATRIX_RATE, OTHER_RATE = 0.008, 0.004  # Muon's learning rate for the blocks' m
 PIECE = 32  # pictures encoded at a time on a CPU: their activations then stay in its cache
 
 
+@cache
 def learn_tokenizer() -> BytePairTokenizer:
     """A byte-pair vocabulary from the captions of the first 4,000 training scenes."""
-    captions = exams.training_scenes(range(4000), single_share=0.1).captions
+    _, captions = exams.training_captions(range(4000), single_share=0.1)
     return BytePairTokenizer(learn_merges(captions, num_merges=600), CONTEXT)
 
 
@@ -112,11 +114,7 @@ def train(arguments: argparse.Namespace) -> None:
     run = Path(arguments.run)
     trainer = Trainer(arguments.steps, arguments.batch, arguments.device, arguments.compile)
     loop.run(trainer, run, arguments.every, arguments.minutes)
-    save(trainer, Path(arguments.out or run / "tiny-clip.safetensors"))
-
-
-def save(trainer: Trainer, path: Path) -> None:
-    """Write the model as the book's `tiny-clip`: our names, fp16, with preprocessing and merges in its metadata."""
+    path = Path(arguments.out or run / "tiny-clip.safetensors")
     about = {
         "system": "clip",
         "class": "CLIP",
@@ -125,8 +123,7 @@ def save(trainer: Trainer, path: Path) -> None:
         "tokenizer": {"kind": "bpe", "merges": trainer.tokenizer.merges, "context_length": CONTEXT},
         "trained_on": "Sticker World, split train",
     }
-    tiny.save(path, trainer.model, about, torch.float16)
-    print(f"wrote {path}")
+    loop.publish(path, trainer, run, about)
 
 
 def main(words: list[str] | None = None) -> int:

@@ -88,7 +88,7 @@ def report(path: Path, device: str = "cpu", out: Path | None = None) -> bool:
     """
     model = tiny.open_file(path, device=device)
     torch.manual_seed(0)
-    untrained = type(model)(**json.loads(model.about["arguments"])).eval().to(device)
+    untrained = type(model)(**model.about["arguments"]).eval().to(device)
     rows = measure(model, untrained, model.tokenize)
     print(EXPLANATION)
     print(f"{'':42}{'tiny CLIP':>11}{'untrained':>11}{'colour only':>13}{'chance':>9}   bar")

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
+from minimodels import tiny
 from minimodels.errors import UserError, write_aside
 
 
@@ -127,6 +128,19 @@ def run(trainer, folder: Path, every: int, minutes: float) -> None:
             progress.write(f"step {number + 1}: " + ", ".join(f"{name} {value:.3f}" for name, value in values.items()))
         if last:
             break
+
+
+def publish(path: Path, trainer, folder: Path, about: dict) -> None:
+    """Write the model in fp16 with what is needed to use it, and beside it the run's log as one small JSON file."""
+    tiny.save(path, trainer.model, about, torch.float16)
+    lines = [
+        {name: round(value, 4) if isinstance(value, float) else value for name, value in line.items()}
+        for line in read_log(folder / "log.jsonl")
+    ]
+    log = path.with_suffix(".log.json")
+    with write_aside(log) as aside:
+        aside.write_text(json.dumps({**trainer.about, "log": lines}, indent=1) + "\n", encoding="utf-8")
+    print(f"wrote {path} and {log}")
 
 
 def add_options(parser: argparse.ArgumentParser, weights: Path, steps: int, every: int, run: str) -> None:

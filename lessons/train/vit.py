@@ -104,9 +104,7 @@ def train(arguments: argparse.Namespace) -> None:
         "labels": list(CLASSES),
         "trained_on": "Sticker World, split train",
     }
-    path = Path(arguments.out or run / "tiny-vit.safetensors")
-    tiny.save(path, trainer.model, about, torch.float16)
-    print(f"wrote {path}")
+    loop.publish(Path(arguments.out or run / "tiny-vit.safetensors"), trainer, run, about)
 
 
 def evaluate(path: Path, device: str) -> None:
