@@ -52,8 +52,7 @@ def colour_only_class(exam: Singles) -> np.ndarray:
 
 
 def expected_colours(scene: Scene) -> np.ndarray:
-    """The colours a scene should have for what is in it, wherever it lies: stickers by their area, background for the
-    rest."""
+    """The colours a scene should have for what is in it, wherever they are: stickers by their area, else background."""
     areas = [sprite(s.kind, s.colour, s.size, len(TURNS) // 2).solid.sum() / GRID**2 for s in scene.stickers]
     colours = sum(area * look(s.kind, s.colour) for area, s in zip(areas, scene.stickers))
     return colours + (1 - sum(areas)) * ground(scene.background)
@@ -78,8 +77,7 @@ def choose_by_chance(asked: Expression) -> float:
 
 
 def ignore_the_relation(asked: Expression) -> float:
-    """The chance of the right sticker for someone who reads the noun only, and draws among all stickers of that
-    class."""
+    """The chance of the right sticker for one who reads the noun only, and draws among the stickers of that class."""
     same = [sticker.name == asked.noun for sticker in asked.scene.stickers]
     if asked.target < 0:
         return float(not any(same))  # says "absent" only where the class is
@@ -87,8 +85,7 @@ def ignore_the_relation(asked: Expression) -> float:
 
 
 def colour_only_choice(asked: Expression) -> float:
-    """The chance of the right sticker for someone who takes the one whose colours are nearest to the noun's own (never
-    says "absent")."""
+    """The chance of the right sticker for one who takes the colours nearest to the noun's own, never "absent"."""
     if asked.target < 0:
         return 0.0
     picture, owner = draw(asked.scene)

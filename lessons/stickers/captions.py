@@ -48,8 +48,7 @@ def listed(phrases: list[str]) -> str:
 
 
 def caption(dice: Dice, scene: Scene, rich: bool = False) -> str:
-    """One caption of the scene; the stickers are named in random order. A `rich` caption leaves nothing out, others
-    may."""
+    """One caption of the scene, its stickers in random order; a `rich` one leaves nothing out, others may."""
     size, colour, ground, related = (rich or dice.chance(p) for p in (0.7, 0.7, 0.8, 0.5))
     stickers = dice.shuffled(scene.stickers)
     phrases = [with_article(describe(sticker, size, colour)) for sticker in stickers]

@@ -1,5 +1,4 @@
-"""A contact sheet: scenes in rows with what is said of them, the pixels that are meant outlined and the others
-dimmed."""
+"""A contact sheet: scenes with what is said of them, the pixels that are meant outlined and the others dimmed."""
 
 import textwrap
 

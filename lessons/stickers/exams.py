@@ -1,5 +1,4 @@
-"""Sets of pictures with known answers, on which models and shortcuts are measured. All of them are made from a split's
-own seeds."""
+"""Sets of pictures with known answers, made from a split's own seeds, on which models and shortcuts are measured."""
 
 from typing import NamedTuple
 
@@ -22,8 +21,7 @@ class Singles(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """Pictures (N, 64, 64, 3) uint8 and for each the caption that is right; `swapped` holds wrong ones where the exam
-    has them."""
+    """Pictures (N, 64, 64, 3) uint8 with the right caption of each, and in some exams a wrong one, `swapped`."""
 
     images: np.ndarray
     captions: list[str]
@@ -40,8 +38,7 @@ def pictures(scenes: list[Scene], size: int = GRID) -> np.ndarray:
 
 
 def singles(split: Split, rounds: int, start: int = 0) -> Singles:
-    """Every class in every size, `rounds` times, in its own colours. For HELD_OUT: the held-out class-background pairs
-    instead."""
+    """Every class in every size, `rounds` times, in its own colours; for HELD_OUT the held-out class-background pairs."""
     kinds = [kind for kind, _ in GROUNDS] if split.held_out else range(len(CLASSES))
     asked = [(kind, size) for _ in range(rounds) for kind in kinds for size in range(len(SIZES))]
     scenes = [single_scene(Dice(split.seed(start + n)), split, kind, size) for n, (kind, size) in enumerate(asked)]
@@ -63,8 +60,7 @@ def recoloured(split: Split, rounds: int, start: int = 500_000) -> Singles:
 
 
 def content(scene: Scene) -> tuple:
-    """What a caption can say of a scene without its order and relations: two scenes with equal content look alike in
-    words."""
+    """What a caption can say of a scene but for order and relations; equal content cannot be told apart in words."""
     return scene.background, tuple(sorted(describe(sticker) for sticker in scene.stickers))
 
 
@@ -83,8 +79,7 @@ def captioned(split: Split, count: int, start: int = 100_000) -> Pairs:
 
 
 def word_order(split: Split, count: int, start: int = 200_000) -> Pairs:
-    """Scenes of two stickers, "a dog left of a cat on sand", and the same words in the wrong order, "a cat left of a
-    dog on sand"."""
+    """Scenes of two stickers, "a dog left of a cat on sand", and the wrong order, "a cat left of a dog on sand"."""
     scenes, captions, swapped, number = [], [], [], start
     while len(scenes) < count:
         dice = Dice(split.seed(number))
@@ -101,8 +96,7 @@ def word_order(split: Split, count: int, start: int = 200_000) -> Pairs:
 
 
 def binding(split: Split, count: int, start: int = 300_000) -> Pairs:
-    """Scenes of two coloured stickers, "a red car and a blue key", and the colours exchanged, "a blue car and a red
-    key"."""
+    """Scenes of two coloured stickers, "a red car and a blue key", and the colours exchanged, "a blue car and ..."."""
     scenes, captions, swapped = [], [], []
     for number in range(start, start + count):
         dice = Dice(split.seed(number))

@@ -48,8 +48,7 @@ class Expression(NamedTuple):
 
 
 def expression(number: int, split: Split, kind: str, hard: bool = False) -> Expression:
-    """Expression `number` of a split, of one of KINDS; `hard` adds distractors of the same size and like colours where
-    it can."""
+    """Expression `number` of a split, of one of KINDS; `hard` makes distractors alike in size and colour where it can."""
     dice = Dice(split.seed(number))
     return _MAKERS[kind](dice, split, hard)
 

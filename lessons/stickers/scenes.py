@@ -49,8 +49,7 @@ class Scene(NamedTuple):
 
 
 class Dice:
-    """Random choices from one seed: 160 numbers drawn at once (a single numpy call for each choice would cost ten times
-    as much)."""
+    """Random choices from one seed: 160 numbers drawn at once, ten times faster than one numpy call for each choice."""
 
     def __init__(self, seed: int):
         self.numbers = np.random.Generator(np.random.PCG64(seed)).random(160).tolist()

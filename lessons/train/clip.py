@@ -1,5 +1,4 @@
-"""Train tiny CLIP on Sticker World, and measure it: `python -m lessons.train.clip`, `python -m lessons.train.clip
---evaluate`.
+"""Train tiny CLIP on Sticker World, and measure it: `python -m lessons.train.clip [--evaluate]`.
 
 Radford et al. 2021, section 2.3 and figure 3: in a batch of pictures and captions each picture must find its own
 caption among all others, and each caption its own picture. Nothing else is taught: no classes, no boxes.
@@ -56,8 +55,7 @@ def single_share(step: int, steps: int) -> float:
 
 
 def contrastive_loss(logits: Tensor) -> Tensor:
-    """Mean of two cross entropies over the logits (B, B): pictures choose captions, captions choose pictures (figure
-    3)."""
+    """Mean of two cross entropies over the logits (B, B): pictures choose captions and the reverse (figure 3)."""
     answers = torch.arange(len(logits), device=logits.device)
     return (F.cross_entropy(logits, answers) + F.cross_entropy(logits.T, answers)) / 2
 

@@ -1,5 +1,4 @@
-"""What `python -m lessons.train.clip --evaluate` prints: tiny CLIP on unseen seeds and textures, beside its
-shortcuts."""
+"""What `python -m lessons.train.clip --evaluate` prints: tiny CLIP on unseen scenes, beside its shortcuts."""
 
 import json
 from pathlib import Path

@@ -1,5 +1,4 @@
-"""What every training script here shares: two optimizers, a learning rate, a checkpoint that resumes bit for bit, a
-log."""
+"""What every training script shares: optimizers, a learning rate, a checkpoint that resumes bit for bit, a log."""
 
 import argparse
 import json
@@ -52,8 +51,7 @@ def set_rate(optimizers: list[torch.optim.Optimizer], step: int, steps: int) -> 
 
 
 def fast_step(device: torch.device):
-    """Contexts for one training step: bfloat16 products, and on a CPU attention spelled out (its fused backward is slow
-    there)."""
+    """Contexts for one step: bfloat16 products, and on a CPU attention spelled out (the fused backward is slow there)."""
     attention = sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
     return attention, torch.autocast(device.type, torch.bfloat16)
 

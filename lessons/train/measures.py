@@ -50,8 +50,7 @@ def zero_shot(model, tokenize, exam: Singles, templates=TEMPLATES) -> Tensor:
 
 
 def retrieval_ranks(model, tokenize, exam: Pairs) -> Tensor:
-    """For each caption how many wrong pictures lie as near as its own or nearer: (N,), 0 is a hit at the first
-    place."""
+    """For each caption how many wrong pictures lie as near as its own or nearer: (N,), 0 is a hit."""
     scores = embed_texts(model, tokenize, exam.captions) @ embed_images(model, exam.images).T  # (texts, pictures)
     return (scores >= scores.diag()[:, None]).sum(dim=1).cpu() - 1
 

@@ -1,5 +1,4 @@
-"""Train a tiny ViT to name the 64 stickers, and measure it: `python -m lessons.train.vit`, `python -m lessons.train.vit
---evaluate`.
+"""Train a tiny ViT to name the 64 stickers, and measure it: `python -m lessons.train.vit [--evaluate]`.
 
 Dosovitskiy et al. 2021, section 3.1, as small as it goes. The pictures show one to four stickers; the target is the
 share of each class among them, so that one cross entropy serves one sticker and several. The run ends on single
