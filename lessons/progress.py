@@ -207,8 +207,8 @@ def table(desk: Desk) -> str:
     done = [one for one in every if desk.state(one) == "done"]
     minutes = sum(one.minutes for one in done), sum(one.minutes for one in every)
     lines = [
-        f"Pixels & Prompts: {len(done)} of {len(every)} exercises done, {minutes[0]} of {minutes[1]} minutes"
-        f" (your folder: {shown(desk.folder)})",
+        f"Pixels & Prompts: {len(done)} of {len(every)} exercises done, {minutes[0]} of {minutes[1]} minutes",
+        f"your folder: {shown(desk.folder)}",
         "",
         row("", "", "done", "tries", "minutes", "difficulty"),
     ]

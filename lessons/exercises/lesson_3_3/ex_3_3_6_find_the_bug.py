@@ -1,6 +1,6 @@
-"""3.3.6  Find the bug: a loss that falls and a model that learns half  (10 minutes, difficulty 3 of 5)
+"""3.3.6  Find the bug: a model that learns half  (10 minutes, difficulty 3 of 5)
 
-Somebody's training step. The loss falls nicely, pictures find their
+Somebody's training step. The loss falls nicely and pictures find their
 captions; captions find their pictures far worse than they should. It ought
 to be CLIP's symmetric loss. One line is wrong; every shape is right.
 """
