@@ -38,7 +38,7 @@ def pictures(scenes: list[Scene], size: int = GRID) -> np.ndarray:
 
 
 def singles(split: Split, rounds: int, start: int = 0) -> Singles:
-    """Every class in every size, `rounds` times, in its own colours; for HELD_OUT the held-out class-background pairs."""
+    """Every class in every size, `rounds` times, in own colours; for HELD_OUT the held-out class-background pairs."""
     kinds = [kind for kind, _ in GROUNDS] if split.held_out else range(len(CLASSES))
     asked = [(kind, size) for _ in range(rounds) for kind in kinds for size in range(len(SIZES))]
     scenes = [single_scene(Dice(split.seed(start + n)), split, kind, size) for n, (kind, size) in enumerate(asked)]

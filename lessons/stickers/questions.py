@@ -109,7 +109,7 @@ _MAKERS = dict(
 
 
 def one_shot_pair(number: int, split: Split, hard: bool = False) -> tuple[tuple[Scene, int], tuple[Scene, int]]:
-    """Two scenes that share a class, and the number of its sticker in each; `hard` adds look-alikes of the same size."""
+    """Two scenes that share a class, and the number of its sticker in each; `hard` adds look-alikes of one size."""
     dice = Dice(split.seed(number))
     background, (kind,) = cast(dice, split, 1)
     made = []

@@ -48,7 +48,7 @@ class Expression(NamedTuple):
 
 
 def expression(number: int, split: Split, kind: str, hard: bool = False) -> Expression:
-    """Expression `number` of a split, of one of KINDS; `hard` makes distractors alike in size and colour where it can."""
+    """Expression `number` of a split, of one of KINDS; `hard` makes distractors alike in size and colour."""
     dice = Dice(split.seed(number))
     return _MAKERS[kind](dice, split, hard)
 

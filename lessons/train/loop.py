@@ -51,7 +51,7 @@ def set_rate(optimizers: list[torch.optim.Optimizer], step: int, steps: int) -> 
 
 
 def fast_step(device: torch.device):
-    """Contexts for one step: bfloat16 products, and on a CPU attention spelled out (the fused backward is slow there)."""
+    """Contexts for one step: bfloat16 products, and on a CPU attention spelled out (fused, its backward is slow)."""
     attention = sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
     return attention, torch.autocast(device.type, torch.bfloat16)
 
