@@ -93,12 +93,12 @@ class Comparison:
         return wrong[0] if wrong else next((row for row in reversed(self.rows) if row.status == "GRAD"), None)
 
     def largest(self, kind: str) -> float:
-        """The largest float64 difference of "output", "block" or "gradient", or in "float32" (0 when there is none)."""
+        """The largest difference of "output", "block" or "gradient" in float64, or of the outputs in "float32"."""
         if kind == "gradient":
             return max((row.gradient or 0.0 for row in self.rows), default=0.0)
         if kind in ("output", "block"):
             return max((row.float64 or 0.0 for row in self.rows if row.kind == kind), default=0.0)
-        return max((row.lower.get(kind, 0.0) for row in self.rows), default=0.0)
+        return max((row.lower.get(kind, 0.0) for row in self.rows if row.kind == "output"), default=0.0)
 
     def __str__(self) -> str:
         return table_text(self)

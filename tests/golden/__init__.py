@@ -39,6 +39,7 @@ class Line:
     name: str
     ok: bool | None
     text: str
+    distance: float | None = None  # of an array of floating numbers
 
     def __str__(self) -> str:
         status = {True: "OK", False: "DIFF", None: "--"}[self.ok]
@@ -118,7 +119,7 @@ def judge_one(name: str, ours: Tensor, golden: Tensor, tolerance: float, judged:
     if ours.is_floating_point() and golden.is_floating_point():
         distance = difference(ours.double(), golden.double())
         text = f"{shape}: largest difference {distance:.1e}" + (f", allowed {tolerance:.0e}" if judged else "")
-        return Line(name, distance <= tolerance if judged else None, text)
+        return Line(name, distance <= tolerance if judged else None, text, distance)
     wrong = int((ours != golden).sum())
     return Line(name, wrong == 0 if judged else None, f"{shape}: {wrong} of {golden.numel()} differ, exact is asked")
 

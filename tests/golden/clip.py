@@ -160,3 +160,5 @@ def run_preprocess(case: Case, device: torch.device) -> list[Line]:
 
 
 KINDS = {"model": run_model, "keys": run_keys, "tokenizer": run_tokenizer, "preprocess": run_preprocess}
+# Which rows of the parity table the copied cases belong to.
+ROWS = {"tiny_vit": "CLIP ViT", "tiny_rn": "CLIP ResNet", "tokenizer": "tokenizer", "preprocess": "preprocess"}
