@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lessons.checker.report import Report
 from lessons.exercises import Exercise, catalogue, of_lesson
-from lessons.progress import ROOT, Desk, LessonError, LessonInfo, lessons, now, shown, table
+from lessons.progress import ROOT, Desk, LessonError, LessonInfo, advice, lessons, now, shown, table
 
 PASSED, NOT_YET, CANNOT = 0, 1, 2
 
@@ -120,6 +120,8 @@ def check(asked: argparse.Namespace, desk: Desk) -> int:
         show_reports(reports)
         absent = [one.number for one in chosen if not desk.file(one).exists()]
         print_summary(reports, absent)
+        if all(report.passed for report in reports):
+            print("\n" + advice(desk)[0])
     return exit_code(reports)
 
 

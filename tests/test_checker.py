@@ -217,7 +217,7 @@ def test_reports_survive_json():
 
 
 # ---------------------------------------------------------------- files in their own process
-RIGHT = "return (q @ k.mT * q.shape[-1] ** -0.5).softmax(-1) @ v"
+RIGHT = "return ((q @ k.mT * q.shape[-1] ** -0.5).softmax(-1) @ v)"
 BODIES = {
     "loop": "n = 0\n    while True:\n        n += 1",
     "right": f"print('hello')\n    {RIGHT}",
@@ -230,6 +230,8 @@ BODIES = {
     "forbidden": "return torch.nn.functional.scaled_dot_product_attention(q, k, v)",
     "flood": "for _ in range(3000):\n        print('x' * 1000)\n    " + RIGHT,
     "waits": "input()",
+    "thread": "import threading, time\n    threading.Thread(target=time.sleep, args=(60,)).start()\n    " + RIGHT,
+    "sparse": RIGHT + ".to_sparse()",
     "shadow": "import einops\n    " + RIGHT,
 }
 
@@ -261,6 +263,11 @@ def test_an_endless_loop_is_stopped_and_its_line_told(reports):
 def test_the_rest_is_still_checked(reports):
     assert reports["right"].status == "passed" and reports["right"].printed.startswith("hello")
     assert reports["shadow"].status == "passed"
+
+
+def test_odd_answers_and_threads_do_no_harm(reports):
+    assert reports["thread"].status == "passed"
+    assert reports["sparse"].status == "failed" and reports["sparse"].headline
 
 
 def test_exits_are_told(reports):

@@ -10,6 +10,7 @@ import contextlib
 import faulthandler
 import io
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -87,7 +88,10 @@ def judge_part(task: Task, module: ModuleType, seed: int, file: str) -> Verdict:
         return Verdict("failed", f"there is no {task.name} in your file; the check calls it by this name")
     if task.call is plain_call and not callable(handed_in):
         return Verdict("failed", f"{task.name} is no function any more: something else was given that name")
-    return judge(task, handed_in, seed, file)
+    try:
+        return judge(task, handed_in, seed, file)
+    except Exception as error:  # an answer that no comparison foresaw, such as a sparse tensor or a class of one's own
+        return Verdict("failed", f"what {task.name} gave back cannot be compared ({type(error).__name__}: {error})")
 
 
 def tell_trouble(report: Report, trouble: Trouble) -> None:
@@ -163,4 +167,6 @@ def main(job_file: str, result_file: str, trace_file: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    code = main(*sys.argv[1:])
+    sys.stdout.flush()
+    os._exit(code)  # at once, whatever threads a learner's file may have left running

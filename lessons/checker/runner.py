@@ -148,7 +148,8 @@ def read(path: Path) -> str:
 
 def line_in_trace(trace: str, file: str) -> int | None:
     """The innermost line of the learner's file in faulthandler's text."""
-    match = re.search(rf'File "{re.escape(file)}", line (\d+)', trace)
+    written = file.encode("ascii", "backslashreplace").decode()  # as faulthandler writes it
+    match = re.search(rf'File "{re.escape(written)}", line (\d+)', trace)
     return int(match[1]) if match else None
 
 
