@@ -9,10 +9,11 @@ from pathlib import Path
 
 from lessons import report
 from lessons import tour_pictures as sheet
+from lessons.stickers.scenes import GRID
 from lessons.tour_stages import STAGES, Section, Tour
 from minimodels.commands import shared
 from minimodels.commands.terminal import printable
-from minimodels.errors import write_aside
+from minimodels.errors import UserError, write_aside
 from minimodels.images import save_picture
 
 
@@ -40,13 +41,19 @@ def run(options: argparse.Namespace) -> int:
     folder = Path(options.output)
     check_folder(folder)
     model = shared.load_dual_encoder(options.model, options.device, options.dtype)
+    if getattr(model.image_tower, "image_size", None) != GRID:
+        raise UserError(f"the tour shows models that read pictures of {GRID} pixels; {options.model} does not")
     tour = Tour(folder, model, options.model, options.scenes)
     sections, began = [], time.monotonic()
     print("The tour. Everything runs on this machine, nothing is fetched.")
     for number, (name, stage) in enumerate(STAGES, start=1):
         print(f"  {number}/{len(STAGES)}  {name:10s} ", end="", flush=True)
         start = time.monotonic()
-        sections.append(stage(tour))
+        try:
+            sections.append(stage(tour))
+        except BaseException:
+            print(flush=True)  # what went wrong gets a line of its own
+            raise
         print(printable(f"{time.monotonic() - start:5.1f} s   {sections[-1].summary}"))
     save_picture(sheet.stack([row for section in sections for row in section.rows]), folder / "tour.png")
     with write_aside(folder / "index.html") as aside:

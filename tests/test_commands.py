@@ -35,10 +35,10 @@ def model_file(tmp_path_factory):
     return write_model(tmp_path_factory.mktemp("model") / "small.safetensors", seed=0)
 
 
-def write_model(path, seed, trained_on="Sticker World, split train"):
+def write_model(path, seed, trained_on="Sticker World, split train", image_size=32):
     merges = learn_merges(CAPTIONS, 60)
     arguments = {
-        **{"embed_dim": 16, "image_size": 32, "patch_size": 8, "context_length": CONTEXT, "quick_gelu": False},
+        **{"embed_dim": 16, "image_size": image_size, "patch_size": 8, "context_length": CONTEXT, "quick_gelu": False},
         **{"vision_width": 32, "vision_depth": 1, "vision_heads": 2},
         **{"text_width": 32, "text_depth": 1, "text_heads": 2},
         "vocab_size": BytePairTokenizer(merges).vocab_size,
@@ -46,7 +46,7 @@ def write_model(path, seed, trained_on="Sticker World, split train"):
     torch.manual_seed(seed)
     about = {
         **{"system": "clip", "class": "CLIP", "arguments": arguments, "trained_on": trained_on},
-        "preprocess": preprocess_to_dict(CLIPPreprocess(32)),
+        "preprocess": preprocess_to_dict(CLIPPreprocess(image_size)),
         "tokenizer": {"kind": "bpe", "merges": merges, "context_length": CONTEXT},
     }
     tiny.save(path, CLIP(**arguments), about)
