@@ -31,7 +31,7 @@ test: lint
 	@echo "== the book (mkdocs build --strict)"
 	@$(BIN)/python -m mkdocs build --strict --site-dir site
 	@echo "== tests (pytest -n $(WORKERS), without the slow ones)"
-	@$(BIN)/python -m pytest -q -n $(WORKERS)
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup
 
 lint: .venv/dev.stamp
 	@echo "== style (ruff check, ruff format --check)"
