@@ -17,6 +17,7 @@ from markdown.treeprocessors import Treeprocessor
 # Spellings that latex2mathml does not know, or does not set upright -> the same in words that it does.
 SPELLINGS = [
     (r"\\(begin|end)\{(?:aligned|split)\}", r"\\\1{align*}"),
+    (r"\\[bB]igg?[lr]?(?=\\[lr][vV]ert)", ""),
     (r"\\lVert(?![a-zA-Z])", r"\\left\\|"),
     (r"\\rVert(?![a-zA-Z])", r"\\right\\|"),
     (r"\\lvert(?![a-zA-Z])", r"\\left|"),
