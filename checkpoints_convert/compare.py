@@ -158,6 +158,7 @@ def difference(a: Tensor, b: Tensor) -> float:
         return 0.0
     if not (a.is_floating_point() or b.is_floating_point()):
         return 0.0 if torch.equal(a, b) else float("inf")
+    a, b = a.double(), b.double()  # bfloat16 could not hold its own difference
     largest = ((a - b).abs() / (1 + b.abs())).max().item()
     return largest if largest < float("inf") else float("inf")  # NaN, which is smaller than nothing, becomes infinity
 

@@ -40,8 +40,15 @@ def test_timm(changes, device):
 @pytest.mark.parametrize("changes", [{}, {"global_pool": "avg", "class_token": False}], ids=["class", "no class"])
 def test_timm_at_other_sizes(image_size, changes, device):
     """timm resizes positions in float32 whatever the model is in, and smooths where it shrinks; so do we."""
-    sizes = tiny(TIMM, dynamic_img_size=True, **changes)
-    twins(TIMM, sizes, device=device, image_size=image_size).assert_same()
+    pair = twins(TIMM, tiny(TIMM, dynamic_img_size=True, **changes), device=device, image_size=image_size)
+    if device.type == "cpu":
+        pair.assert_same()
+        return
+    # A GPU adds up the gradient of this float32 resize in any order: what lies behind it is exact, the table's own not.
+    comparison = pair.compare()
+    rest = [row for row in comparison.rows if row.kind == "parameters"]
+    assert all(row.status == "OK" for row in comparison.rows if row not in rest), f"\n{comparison}"
+    assert all(row.largest <= 1e-5 for row in rest), f"\n{comparison}"
 
 
 def test_one_column_of_patches():
