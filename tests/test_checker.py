@@ -250,13 +250,13 @@ def reports(tmp_path_factory):
     (folder / "top_level.py").write_text(stub + "\n\n1 / 0\n", encoding="utf-8")
     (folder / "einops.py").write_text("raise RuntimeError('a file named like a library')\n", encoding="utf-8")
     files = sorted(path for path in folder.glob("*.py") if path.stem != "einops")
-    found = check_files([("2.1.2", path) for path in files], limit=3)
+    found = check_files([("2.1.2", path) for path in files], limit=8)  # wall time: a busy machine needs room
     return {path.stem: report for path, report in zip(files, found, strict=True)}
 
 
 def test_an_endless_loop_is_stopped_and_its_line_told(reports):
     report = reports["loop"]
-    assert report.status == "timeout" and "still running after 3 seconds" in report.headline
+    assert report.status == "timeout" and "still running after 8 seconds" in report.headline
     assert dict(report.details)[f"line {report.line}"] in ("while True:", "n += 1")
 
 

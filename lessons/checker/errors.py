@@ -77,6 +77,8 @@ class Trouble:
 def explain(error: BaseException, file: str) -> Trouble:
     """Put an exception into a learner's words; `file` is the learner's, whose innermost line is the one to look at."""
     python = "".join(traceback.TracebackException.from_exception(error).format_exception_only()).strip()
+    if isinstance(error, Unusable):
+        return Trouble(str(error), "")
     if isinstance(error, SyntaxError) and error.filename == file:
         return explain_syntax(error)
     line, code, frame = innermost(error, file)
@@ -85,8 +87,6 @@ def explain(error: BaseException, file: str) -> Trouble:
 
 def meaning(error: BaseException, python: str) -> str:
     """One sentence without Python's words, where one is known."""
-    if isinstance(error, Unusable):
-        return str(error)
     if isinstance(error, SystemExit | KeyboardInterrupt):
         return "your file ends the program (exit, quit or sys.exit); leave that out, a function ends with return"
     if isinstance(error, RecursionError):

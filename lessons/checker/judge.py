@@ -209,7 +209,7 @@ def told(task: Task, prepared: list[Case], problem: Problem) -> Verdict:
         verdict.headline, verdict.line = trouble.text, trouble.line
         verdict.details += [(f"line {trouble.line}" if trouble.line else "", trouble.code)] if trouble.code else []
         verdict.details += [("shapes there", trouble.shapes)] if trouble.shapes else []
-        verdict.details += [] if trouble.text in trouble.python else [("Python says", trouble.python)]
+        verdict.details += [("Python says", trouble.python)] if trouble.python else []
     elif problem.difference:
         difference = problem.difference
         verdict.headline = difference.text
