@@ -141,7 +141,10 @@ def verify(
         size = size or "tiny"
         missing = f"no library has {name}; its golden cases are the proof: python -m tests.golden"
     else:
-        official = hub.find(name).name
+        try:
+            official = hub.find(name).name
+        except UserError as error:
+            raise UserError(f"{error}; or verify a system: {', '.join(SYSTEMS)}") from error
         chosen = [(reference, official) for reference in all_references() if official in reference.official]
         size = size or "full"
         missing = f"no library's sizes are known for {official}; verify its system instead: {', '.join(SYSTEMS)}"
