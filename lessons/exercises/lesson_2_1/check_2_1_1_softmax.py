@@ -5,16 +5,16 @@ import torch
 from lessons.checker import Mistake, Task
 
 HINTS = [
-    ("I do not know how to begin", "exp() of every score, then divide by the sum of the exps: two lines."),
+    ("I do not know how to begin", "`exp()` of every score, then divide by the sum of the exps: two lines."),
     (
         "The shape or the sums are wrong",
-        "Sum along the last axis and keep it, so that the division lines up: .sum(dim=-1, keepdim=True).",
+        "Sum along the last axis and keep it, so that the division lines up: `.sum(dim=-1, keepdim=True)`.",
     ),
     (
         "NaN comes out for large scores",
         "Subtracting the same number from all scores of a row changes no weight (it cancels). Subtract the row's "
         "largest one: "
-        "then the largest exponent is exp(0) = 1.",
+        "then the largest exponent is `exp(0)` = 1.",
     ),
 ]
 

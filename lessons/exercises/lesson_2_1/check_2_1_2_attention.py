@@ -8,7 +8,8 @@ from lessons.checker import Mistake, Task
 HINTS = [
     (
         "The shapes do not fit",
-        "Write the axes out: einsum(q, k, 'b heads i d, b heads j d -> b heads i j'). i counts queries, j counts keys; "
+        "Write the axes out: `einsum(q, k, 'b heads i d, b heads j d -> b heads i j')`. i counts queries, j counts "
+        "keys; "
         "d is summed because it is missing on the right.",
     ),
     (

@@ -9,7 +9,7 @@ from lessons.checker import Mistake, Task
 HINTS = [
     (
         "I do not know how to make the mask",
-        "Compare two counters: torch.arange(N) as a column with torch.arange(N) as a row.",
+        "Compare two counters: `torch.arange(N)` as a column with `torch.arange(N)` as a row.",
     ),
     (
         "The weights do not sum to one",
@@ -17,7 +17,7 @@ HINTS = [
     ),
     (
         "All NaN",
-        "masked_fill writes where its mask is True; the mask here is True where looking is allowed. Turn it round "
+        "`masked_fill` writes where its mask is True; the mask here is True where looking is allowed. Turn it round "
         "with ~.",
     ),
 ]

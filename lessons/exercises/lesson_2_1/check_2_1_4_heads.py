@@ -8,11 +8,11 @@ from lessons.checker import Mistake, Task
 HINTS = [
     (
         "I do not know how to begin",
-        "rearrange(x, 'b n (heads d) -> b heads n d', heads=num_heads): the brackets cut an axis in two.",
+        "`rearrange(x, 'b n (heads d) -> b heads n d', heads=num_heads)`: the brackets cut an axis in two.",
     ),
     (
         "The shape is right, the numbers are at the wrong places",
-        "reshape(B, heads, N, d) alone reads the numbers on in memory order and mixes tokens. Cut the last axis "
+        "`reshape(B, heads, N, d)` alone reads the numbers on in memory order and mixes tokens. Cut the last axis "
         "first, then move axes.",
     ),
     (

@@ -9,15 +9,15 @@ from lessons.checker import Mistake, Task
 
 HINTS = [
     (
-        "The product with qkv_weight does not fit",
-        "A linear layer multiplies by the transpose: F.linear(x, weight, bias), or x @ weight.T + bias.",
+        "The product with `qkv_weight` does not fit",
+        "A linear layer multiplies by the transpose: `F.linear(x, weight, bias)`, or `x @ weight.T + bias`.",
     ),
     (
         "q is wrong",
         "The 3D columns are q, k, v one after the other, and inside each of them head after head: "
-        "rearrange(qkv, 'b n (three heads d) -> three b heads n d', three=3, heads=num_heads).",
+        "`rearrange(qkv, 'b n (three heads d) -> three b heads n d', three=3, heads=num_heads)`.",
     ),
-    ("The scores are off by a constant factor", "The scale is 1 / sqrt(d) with d = D / heads, not with D."),
+    ("The scores are off by a constant factor", "The scale is `1 / sqrt(d)` with d = D / heads, not with D."),
 ]
 
 

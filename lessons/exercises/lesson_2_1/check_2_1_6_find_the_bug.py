@@ -13,7 +13,7 @@ HINTS = [
     ),
     (
         "Try it small",
-        "With num_heads = 1 the function is right, and with d = 1 too. Which line does nothing in both cases?",
+        "With `num_heads = 1` the function is right, and with d = 1 too. Which line does nothing in both cases?",
     ),
     ("The line", "The heads were cut as (heads d). How are they put together again?"),
 ]

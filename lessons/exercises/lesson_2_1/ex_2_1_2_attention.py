@@ -2,7 +2,7 @@
 
 Each query is compared with all keys; the softmax of the scaled scores says
 how much of each value it takes (Vaswani et al. 2017, eq. 1). Like
-torch.nn.functional.scaled_dot_product_attention(q, k, v), spelled out.
+`torch.nn.functional.scaled_dot_product_attention(q, k, v)`, spelled out.
 
     attention(q, k, v) = softmax(q k^T / sqrt(d)) v
 

@@ -3,9 +3,9 @@
 A text tower may not look ahead: token i sees tokens 0 to i. Write the mask,
 and the attention that obeys any mask.
 
-causal_mask is like torch.ones(N, N, dtype=torch.bool).tril();
-masked_attention is like
-torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask).
+`causal_mask` is like `torch.ones(N, N, dtype=torch.bool).tril()`;
+`masked_attention` is like
+`torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)`.
 """
 
 import torch

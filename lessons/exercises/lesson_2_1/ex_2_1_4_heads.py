@@ -4,7 +4,7 @@ Cut the width D of every token into `num_heads` pieces of d numbers, and put
 the pieces together again. Head 0 gets the first d numbers of each token,
 head 1 the next d, and so on.
 
-A plain loop over slices is the reference: x[:, :, h*d : (h+1)*d].
+A plain loop over slices is the reference: `x[:, :, h*d : (h+1)*d]`.
 """
 
 import torch

@@ -2,10 +2,10 @@
 
 The fused kernel hides its weights. Compute them in the open, for a figure:
 from tokens x and the joint projection of q, k and v. Like the second result
-of torch.nn.MultiheadAttention(x, x, x, average_attn_weights=False).
+of `torch.nn.MultiheadAttention(x, x, x, average_attn_weights=False)`.
 
-Rows 0 to D-1 of qkv_weight make q, the next D rows k, the last D rows v:
-qkv = x @ qkv_weight.T + qkv_bias. Hand in the steps as a dict:
+Rows 0 to D-1 of `qkv_weight` make q, the next D rows k, the last D rows v:
+`qkv = x @ qkv_weight.T + qkv_bias`. Hand in the steps as a dict:
 
     "q", "k"     (B, heads, N, d)     before any scale
     "scores"     (B, heads, N, N)     scaled

@@ -1,7 +1,7 @@
 """2.1.6  Find the bug: multi-head attention  (10 minutes, difficulty 3 of 5)
 
 This function runs, its shapes are all right, its weights sum to one, and it
-is wrong: one line is not what torch.nn.MultiheadAttention does. Find the
+is wrong: one line is not what `torch.nn.MultiheadAttention` does. Find the
 line and repair it. A debugger, and numbers small enough to follow by hand,
 are better helpers than staring.
 """

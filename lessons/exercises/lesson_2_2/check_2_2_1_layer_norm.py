@@ -7,9 +7,9 @@ from lessons.checker import Mistake, Task
 HINTS = [
     (
         "The shapes do not line up",
-        "Take mean and variance along dim=-1 with keepdim=True; weight and bias line up by themselves.",
+        "Take mean and variance along `dim=-1` with `keepdim=True`; weight and bias line up by themselves.",
     ),
-    ("Off by a per cent or so", "x.var() divides by D - 1 unless it is told unbiased=False (correction=0)."),
+    ("Off by a per cent or so", "`x.var()` divides by D - 1 unless it is told `unbiased=False`."),
     ("Right for large numbers, wrong for small ones", "eps stands inside the root, beside the variance."),
 ]
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from lessons.checker import Mistake, Task
 
 HINTS = [
-    ("Which function is erf?", "torch.erf; and math.sqrt(2) is a plain number that a tensor can be divided by."),
+    ("Which function is erf?", "`torch.erf`; and `math.sqrt(2)` is a plain number that a tensor can be divided by."),
     (
         "Off in the third decimal",
         "There are three GELUs: exact (erf), tanh and sigmoid. The third decimal is where they differ.",

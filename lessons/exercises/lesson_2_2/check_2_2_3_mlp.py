@@ -9,9 +9,9 @@ from lessons.checker import Mistake, Task
 HINTS = [
     (
         "The product does not fit",
-        "Multiply by the transpose, x @ fc1_weight.T, or call F.linear(x, fc1_weight, fc1_bias).",
+        "Multiply by the transpose, `x @ fc1_weight.T`, or call `F.linear(x, fc1_weight, fc1_bias)`.",
     ),
-    ("Only `activated` is wrong", "F.gelu(hidden) is exact; approximate='tanh' is another function."),
+    ("Only `activated` is wrong", "`F.gelu(hidden)` is exact; `approximate='tanh'` is another function."),
     ("Only `output` is wrong", "After the second layer there is no activation, and its bias counts too."),
 ]
 

@@ -8,7 +8,7 @@ HINTS = [
         "What is the residual stream?",
         "x itself runs through, untouched; each part reads a normalised copy and adds its answer.",
     ),
-    ("`after_attention` is wrong", "What is added to the answer of attention: x, or norm1(x)?"),
+    ("`after_attention` is wrong", "What is added to the answer of attention: x, or `norm1(x)`?"),
     ("Only `output` is wrong", "norm2 and the second sum both take the first sum, not x."),
 ]
 

@@ -2,7 +2,7 @@
 
 Shift and scale each token so that its D numbers have mean 0 and variance 1,
 then apply a learned gain and bias. Like
-torch.nn.functional.layer_norm(x, (D,), weight, bias, eps).
+`torch.nn.functional.layer_norm(x, (D,), weight, bias, eps)`.
 
     (x - mean) / sqrt(variance + eps) * weight + bias
 

@@ -6,7 +6,7 @@ were trained with the exact GELU, OpenAI's CLIP with its quick cousin.
     gelu(x) = x * Phi(x),  Phi(x) = (1 + erf(x / sqrt(2))) / 2
     quick_gelu(x) = x * sigmoid(1.702 x)
 
-Like torch.nn.functional.gelu(x), which you may not call, and like
+Like `torch.nn.functional.gelu(x)`, which you may not call, and like
 QuickGELUActivation in transformers.
 """
 

@@ -7,7 +7,7 @@ in the steps by name, like the modules of a ViT do it in timm:
     "activated"    (B, N, M)    after GELU
     "output"       (B, N, D)    after fc2
 
-torch.nn.functional.gelu is allowed here. A linear layer keeps its weight
+`torch.nn.functional.gelu` is allowed here. A linear layer keeps its weight
 as (outputs, inputs): y = x W^T + b.
 """
 

@@ -2,12 +2,12 @@
 
 The four parts are given as functions, each (B, N, D) -> (B, N, D). Put them
 together as a ViT does (Dosovitskiy et al. 2021, eq. 2 and 3), like
-torch.nn.TransformerEncoderLayer(..., norm_first=True):
+`torch.nn.TransformerEncoderLayer(..., norm_first=True)`:
 
     z' = x + attention(norm1(x))
     z  = z' + mlp(norm2(z'))
 
-Hand in both sums: {"after_attention": z', "output": z}.
+Hand in both sums: `{"after_attention": z', "output": z}`.
 """
 
 import torch

@@ -3,8 +3,8 @@
 How many learned numbers has one block? Two norms (gain and bias each), the
 joint projection of q, k and v, the output projection, and two linear layers
 of width D -> M -> D; all of them with biases. The number of heads does not
-matter. Counted like sum(p.numel() for p in layer.parameters()) of
-torch.nn.TransformerEncoderLayer(D, heads, M).
+matter. Counted like `sum(p.numel() for p in layer.parameters())` of
+`torch.nn.TransformerEncoderLayer(D, heads, M)`.
 """
 
 

@@ -7,7 +7,7 @@ from lessons.checker import Mistake, Task
 
 HINTS = [
     ("I do not know how to begin", "Turn the einops pattern of patchify round: right side left, left side right."),
-    ("einops wants to know more lengths", "h is height // patch_size, and ph and pw are patch_size."),
+    ("einops wants to know more lengths", "h is `height // patch_size`, and ph and pw are `patch_size`."),
     ("Right for square pictures only", "N = h * w with h rows of patches; h comes from the height."),
 ]
 

@@ -6,8 +6,8 @@ from lessons.checker import Mistake, Task
 
 HINTS = [
     (
-        "torch.cat complains about axes",
-        "class_token has one axis; class_token.expand(B, 1, -1) has three and copies nothing.",
+        "`torch.cat` complains about axes",
+        "`class_token` has one axis; `class_token.expand(B, 1, -1)` has three and copies nothing.",
     ),
     ("Right for the patches, wrong for the class token", "It has a position too: row 0."),
     ("Everything is shifted by one", "The class token comes first; patch i has position i + 1."),

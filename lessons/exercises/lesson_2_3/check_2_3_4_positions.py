@@ -9,10 +9,10 @@ from lessons.checker import Mistake, Task
 HINTS = [
     (
         "interpolate wants four axes",
-        "(batch, channels, height, width): rearrange(pos[1:], '(h w) d -> 1 d h w', h=grid[0], w=grid[1]).",
+        "(batch, channels, height, width): `rearrange(pos[1:], '(h w) d -> 1 d h w', h=grid[0], w=grid[1])`.",
     ),
     ("Right when the grid grows, wrong when it shrinks", "That is antialias; transformers leaves it off."),
-    ("Off in the second decimal", "mode='bicubic' and align_corners=False; the default mode is 'nearest'."),
+    ("Off in the second decimal", "`mode='bicubic'` and `align_corners=False`; the default mode is 'nearest'."),
 ]
 
 

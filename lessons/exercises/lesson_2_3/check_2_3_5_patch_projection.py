@@ -6,10 +6,10 @@ from einops import rearrange
 from lessons.checker import Mistake, Task
 
 HINTS = [
-    ("Where is patch_size?", "It is the last axis of the kernel: kernel.shape[-1]."),
+    ("Where is `patch_size`?", "It is the last axis of the kernel: `kernel.shape[-1]`."),
     (
         "The numbers are wrong, the shape is right",
-        "Patches and kernel must be flattened in the same order. kernel.flatten(1) is (c ph pw).",
+        "Patches and kernel must be flattened in the same order. `kernel.flatten(1)` is (c ph pw).",
     ),
     ("The shape is wrong", "(B, N, C p p) times (C p p, D): the flattened kernel is transposed."),
 ]

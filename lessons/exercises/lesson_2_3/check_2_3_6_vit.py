@@ -13,8 +13,8 @@ HINTS = [
         "Five lines: patches, class token and positions, the loop over blocks, the norm, the head on token 0.",
     ),
     ("`embedded` is wrong", "Patches in the order (c ph pw), class token first, positions on all tokens."),
-    ("`encoded` is wrong", "x = block(x) for each block in turn; one norm behind the last."),
-    ("Only `logits` are wrong", "The head reads the class token of the normalised tokens: encoded[:, 0]."),
+    ("`encoded` is wrong", "`x = block(x)` for each block in turn; one norm behind the last."),
+    ("Only `logits` are wrong", "The head reads the class token of the normalised tokens: `encoded[:, 0]`."),
 ]
 
 

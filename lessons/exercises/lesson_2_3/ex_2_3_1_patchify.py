@@ -2,7 +2,7 @@
 
 Cut a picture into squares, row by row from the top left; each square
 becomes one vector, in the order channel, row, column (all red numbers
-first). Like torch.nn.functional.unfold(image, p, stride=p) with its last
+first). Like `torch.nn.functional.unfold(image, p, stride=p)` with its last
 two axes swapped; unfold itself is what you write.
 """
 

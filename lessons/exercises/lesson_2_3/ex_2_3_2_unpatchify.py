@@ -1,8 +1,8 @@
 """2.3.2  Unpatchify, its inverse  (10 minutes, difficulty 2 of 5)
 
 Put the patches of 2.3.1 together again: row by row, each in the order
-channel, row, column. Like torch.nn.functional.fold(patches.transpose(1, 2),
-(H, W), p, stride=p), which you may not call. Height and width are given:
+channel, row, column. Like `torch.nn.functional.fold(patches.transpose(1, 2),
+(H, W), p, stride=p)`, which you may not call. Height and width are given:
 the number of patches alone does not tell them.
 """
 

@@ -2,11 +2,11 @@
 
 A table of positions was learned for a grid of h x w patches. For another
 grid, treat its rows as the pixels of an h x w picture with D channels and
-resize that picture bicubically, with align_corners=False and without
+resize that picture bicubically, with `align_corners=False` and without
 antialiasing, as transformers does. The class token's row (row 0) stays as
 it is.
 
-torch.nn.functional.interpolate(..., mode="bicubic") does the resizing; the
+`torch.nn.functional.interpolate(..., mode="bicubic")` does the resizing; the
 work is to bring the table into its shape and back.
 """
 

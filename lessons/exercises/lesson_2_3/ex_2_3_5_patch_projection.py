@@ -3,7 +3,7 @@
 The libraries project patches with a convolution whose stride is its size.
 Do the same without a convolution: cut the picture into patches, flatten
 the kernel in the same order, multiply. Like
-torch.nn.functional.conv2d(image, kernel, bias, stride=p), with the patches
+`torch.nn.functional.conv2d(image, kernel, bias, stride=p)`, with the patches
 in one row.
 """
 

@@ -5,9 +5,9 @@ import torch
 from lessons.checker import Mistake, Task
 
 HINTS = [
-    ("Stack or cat?", "torch.stack makes a new axis, torch.cat puts rows under rows. Here no axis is added."),
+    ("Stack or cat?", "`torch.stack` makes a new axis, `torch.cat` puts rows under rows. Here no axis is added."),
     ("The order", "q, k, v from top to bottom: rows 0 to D - 1 are the query's."),
-    ("Splitting a bias fails", "chunk(3) cuts the first axis, whatever follows it."),
+    ("Splitting a bias fails", "`chunk(3)` cuts the first axis, whatever follows it."),
 ]
 
 

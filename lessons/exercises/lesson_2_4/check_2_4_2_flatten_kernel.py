@@ -6,7 +6,7 @@ from einops import rearrange
 from lessons.checker import Mistake, Task
 
 HINTS = [
-    ("Which order?", "A kernel lies in memory as (D, C, p, p): flatten(1) keeps the order channel, row, column."),
+    ("Which order?", "A kernel lies in memory as (D, C, p, p): `flatten(1)` keeps the order channel, row, column."),
     ("What is p?", "The matrix has C * p * p columns: divide by C, then take the root, and make it a whole number."),
     ("Right for one channel only", "A row of the matrix holds all of channel 0 first, then channel 1."),
 ]

@@ -8,15 +8,15 @@ from lessons.checker import Mistake, Task, Unusable
 HINTS = [
     (
         "Where to begin",
-        "The simplest rows first: ('vit.layernorm.weight', 'norm.weight'). The check lists what is still missing.",
+        "The simplest rows first: `('vit.layernorm.weight', 'norm.weight')`. The check lists what is still missing.",
     ),
-    ("Shapes with ones in front", "FIRST takes tensor[0], FIRST_FIRST takes tensor[0, 0]."),
+    ("Shapes with ones in front", "FIRST takes `tensor[0]`, `FIRST_FIRST` takes `tensor[0, 0]`."),
     (
         "q, k, v",
-        "In theirs write ...attention.attention.{query,key,value}.weight, in ours blocks.{i}.attn.qkv.weight, "
-        "then STACK_ROWS; the same for the bias.",
+        "In theirs write `...attention.attention.{query,key,value}.weight`, in ours `blocks.{i}.attn.qkv.weight`, "
+        "then `STACK_ROWS`; the same for the bias.",
     ),
-    ("The patch projection", "Its weight is a kernel: FLATTEN_KERNEL. Its bias is only renamed."),
+    ("The patch projection", "Its weight is a kernel: `FLATTEN_KERNEL`. Its bias is only renamed."),
 ]
 
 TABLE = [

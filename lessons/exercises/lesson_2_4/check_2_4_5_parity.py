@@ -5,12 +5,12 @@ import torch
 from lessons.checker import Mistake, Task
 
 HINTS = [
-    ("largest is a tensor", ".item() makes a Python number of a tensor with one number; bool(...) a Python bool."),
+    ("largest is a tensor", "`.item()` makes a Python number of a tensor with one number; `bool(...)` a Python bool."),
     (
         "A NaN passes",
         "Every comparison with NaN is False. Ask whether all are within the tolerance, not whether any is outside.",
     ),
-    ("The verdict is wrong for large numbers", "The tolerance grows with |theirs|: tolerance * (1 + theirs.abs())."),
+    ("The verdict is wrong for large numbers", "The tolerance grows with |theirs|: `tolerance * (1 + theirs.abs())`."),
 ]
 
 

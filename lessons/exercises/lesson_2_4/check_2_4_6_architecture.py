@@ -10,7 +10,7 @@ HINTS = [
         "Collect the number after 'blocks.' of every name, as int: as text '9' is larger than '11'. The first block "
         "is 0.",
     ),
-    ("The patch size", "Three colours: 3 * p * p columns. round(...) makes a whole number of a root."),
+    ("The patch size", "Three colours: 3 * p * p columns. `round(...)` makes a whole number of a root."),
     ("One patch too many", "pos has a row for the class token."),
 ]
 

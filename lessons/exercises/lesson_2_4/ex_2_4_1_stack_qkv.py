@@ -2,7 +2,7 @@
 
 transformers keeps the projections of q, k and v apart, timm and this
 project keep one matrix with 3D rows: first the rows of q, then k, then v,
-as torch.nn.MultiheadAttention's in_proj_weight. Write both directions;
+as `torch.nn.MultiheadAttention`'s `in_proj_weight`. Write both directions;
 biases (one axis) must pass through the same functions.
 """
 

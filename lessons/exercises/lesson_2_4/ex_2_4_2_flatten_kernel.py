@@ -3,7 +3,7 @@
 Official ViTs store the patch projection as a convolution kernel; this
 project multiplies flattened patches, in the order channel, row, column,
 with a matrix of D rows. Convert in both directions, so that
-conv2d(image, kernel, stride=p) and patches @ matrix.T agree.
+`conv2d(image, kernel, stride=p)` and `patches @ matrix.T` agree.
 """
 
 import torch

@@ -7,10 +7,10 @@ on the hub, into this project's names. A row is
     (reference name, our name, operation)         and changed
     (reference name, None, "why it is dropped")   known and dropped
 
-{i} stands for the number of a block. {query,key,value} in a reference name
-stands for three tensors that become one, in this order, with STACK_ROWS.
+`{i}` stands for the number of a block. `{query,key,value}` in a reference name
+stands for three tensors that become one, in this order, with `STACK_ROWS`.
 
-theirs (b is vit.encoder.layer.{i})                   ours
+    theirs (b is vit.encoder.layer.{i})                   ours
     vit.embeddings.cls_token          (1, 1, D)       class_token (D)
     vit.embeddings.position_embeddings (1, 1+N, D)    pos (1+N, D)
     vit.embeddings.patch_embeddings.projection

@@ -2,7 +2,7 @@
 
 Prove that two tensors agree to rounding error. Largest difference, and the
 verdict |ours - theirs| <= tolerance * (1 + |theirs|) for every number, like
-torch.allclose(ours, theirs, rtol=tolerance, atol=tolerance). A NaN in
+`torch.allclose(ours, theirs, rtol=tolerance, atol=tolerance)`. A NaN in
 either of them is never equal to anything.
 
     {"largest": a float (NaN where a NaN is in the way), "equal": True or False}

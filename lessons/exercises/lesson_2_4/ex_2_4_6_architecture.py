@@ -11,7 +11,7 @@ project's names, find
     "num_classes"    from head.weight (classes, D)
 
 all of them whole numbers (int). Names look like
-blocks.11.attn.qkv.weight (3D, D) and blocks.0.mlp.fc1.weight (mlp_dim, D).
+`blocks.11.attn.qkv.weight` (3D, D) and `blocks.0.mlp.fc1.weight` (`mlp_dim`, D).
 """
 
 import torch

@@ -4,13 +4,13 @@ from lessons.checker import Mistake, Task
 
 HINTS = [
     (
-        "byte_symbols: where to begin",
-        "A loop over range(256) and a counter for the hidden ones: the next hidden byte gets chr(256 + counter).",
+        "`byte_symbols`: where to begin",
+        "A loop over `range(256)` and a counter for the hidden ones: the next hidden byte gets `chr(256 + counter)`.",
     ),
     ("One of the numbers is wrong", "127 to 160 and 173 are hidden too; 173 is the soft hyphen."),
     (
-        "word_symbols is wrong for accents",
-        "word.encode('utf-8') gives the bytes: an accented letter has two, an emoji four.",
+        "`word_symbols` is wrong for accents",
+        "`word.encode('utf-8')` gives the bytes: an accented letter has two, an emoji four.",
     ),
 ]
 

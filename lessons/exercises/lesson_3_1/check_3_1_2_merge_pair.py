@@ -10,7 +10,7 @@ HINTS = [
         "A while loop with an index: where the pair begins, append both as one and step by 2; else append one and "
         "step by 1.",
     ),
-    ("IndexError at the end", "The last symbol has no right neighbour: ask for it only while i + 1 < len(symbols)."),
+    ("IndexError at the end", "The last symbol has no right neighbour: ask for it only while `i + 1 < len(symbols)`."),
     ("Wrong for a a a", "After a merge step over both symbols."),
 ]
 

@@ -10,7 +10,7 @@ from lessons.checker import Mistake, Task
 HINTS = [
     (
         "Where to begin",
-        "ranks = {pair: place for place, pair in enumerate(merges)}; the smallest rank among the neighbours is the "
+        "`ranks = {pair: place for place, pair in enumerate(merges)}`; the smallest rank among the neighbours is the "
         "next merge.",
     ),
     ("It never ends", "Stop when no pair of neighbours is in ranks, also when one symbol is left."),

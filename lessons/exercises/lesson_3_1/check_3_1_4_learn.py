@@ -9,13 +9,15 @@ from lessons.checker import Mistake, Task
 HINTS = [
     (
         "Where to begin",
-        "Keep {word: list of symbols}. One round: a Counter over zip(symbols, symbols[1:]), the best pair, merge it "
+        "Keep `{word: list of symbols}`. One round: a Counter over `zip(symbols, symbols[1:])`, the best pair, merge "
+        "it "
         "everywhere.",
     ),
     ("The first merge is right, later ones are not", "Count again after each merge: merging changes the neighbours."),
     (
         "Equal counts",
-        "min(pairs, key=lambda pair: (-pairs[pair], pair)) takes the most frequent, and of those the first in sorting.",
+        "`min(pairs, key=lambda pair: (-pairs[pair], pair))` takes the most frequent, and of those the first in "
+        "sorting.",
     ),
 ]
 

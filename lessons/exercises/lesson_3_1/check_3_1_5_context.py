@@ -5,9 +5,9 @@ import torch
 from lessons.checker import Mistake, Task
 
 HINTS = [
-    ("Where to begin", "torch.zeros(context_length, dtype=torch.long), then write the ids into its beginning."),
-    ("Long texts lose their end", "Cut the text's ids to context_length - 2 before start and end are added."),
-    ("float32 came back", "Ids are whole numbers: dtype=torch.long."),
+    ("Where to begin", "`torch.zeros(context_length, dtype=torch.long)`, then write the ids into its beginning."),
+    ("Long texts lose their end", "Cut the text's ids to `context_length - 2` before start and end are added."),
+    ("float32 came back", "Ids are whole numbers: `dtype=torch.long`."),
 ]
 
 

@@ -7,8 +7,8 @@ one visible character:
     33 to 126, 161 to 172, 174 to 255    the character with that number
     all others, from 0 upwards           chr(256), chr(257), chr(258), ...
 
-byte_symbols gives the list, indexed by the byte, like bytes_to_unicode in
-open_clip. word_symbols writes a word as one symbol a byte of its UTF-8
+`byte_symbols` gives the list, indexed by the byte, like `bytes_to_unicode` in
+open_clip. `word_symbols` writes a word as one symbol a byte of its UTF-8
 form; the last one carries the end-of-word mark "</w>":
 
     "cat" -> ["c", "a", "t</w>"]

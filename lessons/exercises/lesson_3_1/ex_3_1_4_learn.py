@@ -1,7 +1,7 @@
 """3.1.4  Learn merges  (20 minutes, difficulty 3 of 5)
 
 Where the merges come from (Sennrich et al. 2016, algorithm 1). Given words
-with how often each occurs, repeat num_merges times: count every pair of
+with how often each occurs, repeat `num_merges` times: count every pair of
 neighbours, each word as often as it occurs; the most frequent pair is the
 next merge (of equal ones, the pair that sorts first); merge it in all
 words. The last letter of each word carries "</w>". Stop early when no pair

@@ -7,11 +7,11 @@ from lessons.checker import Mistake, Task
 HINTS = [
     (
         "Where is it?",
-        "ids.argmax(dim=-1) gives each text's place of the largest id, the first one where there are two.",
+        "`ids.argmax(dim=-1)` gives each text's place of the largest id, the first one where there are two.",
     ),
     (
         "(T, T, D) comes out",
-        "tokens[:, places] takes every place of every text. Count the texts too: tokens[torch.arange(T), places].",
+        "`tokens[:, places]` takes every place of every text. Count the texts too: `tokens[torch.arange(T), places]`.",
     ),
     ("Right for one text only", "Each text has its own place."),
 ]

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from lessons.checker import Mistake, Task
 
 HINTS = [
-    ("How long is a vector?", "image.norm(dim=-1, keepdim=True), one length a row."),
-    ("The logits are a constant factor off", "The stored number is a logarithm: logit_scale.exp()."),
+    ("How long is a vector?", "`image.norm(dim=-1, keepdim=True)`, one length a row."),
+    ("The logits are a constant factor off", "The stored number is a logarithm: `logit_scale.exp()`."),
     ("The logits are transposed", "Rows are pictures: image @ text.T."),
 ]
 

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from lessons.checker import Mistake, Task
 
 HINTS = [
-    ("How to look up", "A tensor of ids is an index: token_table[ids] has the shape (T, N, D)."),
-    ("The sizes do not fit", "Only the first N positions: pos[: ids.shape[1]]."),
+    ("How to look up", "A tensor of ids is an index: `token_table[ids]` has the shape (T, N, D)."),
+    ("The sizes do not fit", "Only the first N positions: `pos[: ids.shape[1]]`."),
     ("Shifted by one", "The start-of-text token stands at place 0."),
 ]
 

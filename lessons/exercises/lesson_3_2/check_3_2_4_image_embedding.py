@@ -7,8 +7,8 @@ from torch import nn
 from lessons.checker import Mistake, Task
 
 HINTS = [
-    ("Which token?", "tokens[:, 0] has the shape (B, D)."),
-    ("A tiny difference", "F.layer_norm's eps is 1e-5 by default; timm's ViTs use 1e-6, CLIP does not."),
+    ("Which token?", "`tokens[:, 0]` has the shape (B, D)."),
+    ("A tiny difference", "`F.layer_norm`'s eps is 1e-5 by default; timm's ViTs use 1e-6, CLIP does not."),
     ("The projection does not fit", "(B, D) @ (D, E): no transpose here."),
 ]
 

@@ -9,7 +9,7 @@ from lessons.checker import Mistake, Task
 HINTS = [
     ("Where to begin", "3.2.3 makes the tokens, 2.1.3 the mask, 3.2.1 the pooling: this exercise puts them in a row."),
     ("`encoded` is wrong from the second token on", "Each block gets the causal mask, True on and below the diagonal."),
-    ("Only `embedding` is wrong", "encoded[torch.arange(T), ids.argmax(dim=-1)] @ projection."),
+    ("Only `embedding` is wrong", "`encoded[torch.arange(T), ids.argmax(dim=-1)] @ projection`."),
 ]
 
 

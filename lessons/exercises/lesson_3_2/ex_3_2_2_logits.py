@@ -6,8 +6,8 @@ is stored:
 
     logits[i, t] = exp(logit_scale) * cosine(image i, text t)
 
-Hand in {"image": normalised, "text": normalised, "logits": (B, T)}. The
-cosine is that of torch.nn.functional.cosine_similarity.
+Hand in `{"image": normalised, "text": normalised, "logits": (B, T)}`. The
+cosine is that of `torch.nn.functional.cosine_similarity`.
 """
 
 import torch

@@ -9,10 +9,10 @@ HINTS = [
     (
         "Where to begin",
         "logits as in 3.2.2, a square matrix; the right answers stand on its diagonal, so the labels are "
-        "torch.arange(B).",
+        "`torch.arange(B)`.",
     ),
     ("Half right", "The other direction is the same with logits.T."),
-    ("The gradient of logit_scale is off", "It is used as logit_scale.exp(), and both directions count."),
+    ("The gradient of `logit_scale` is off", "It is used as `logit_scale.exp()`, and both directions count."),
 ]
 
 

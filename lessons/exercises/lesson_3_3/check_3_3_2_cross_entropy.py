@@ -6,8 +6,11 @@ import torch.nn.functional as F
 from lessons.checker import Mistake, Task
 
 HINTS = [
-    ("Where is the right class's logit?", "logits[torch.arange(B), labels] takes one number from each row."),
-    ("inf or NaN", "log(sum(exp(x))) = m + log(sum(exp(x - m))) for any m; with the row's largest it cannot overflow."),
+    ("Where is the right class's logit?", "`logits[torch.arange(B), labels]` takes one number from each row."),
+    (
+        "inf or NaN",
+        "`log(sum(exp(x))) = m + log(sum(exp(x - m)))` for any m; with the row's largest it cannot overflow.",
+    ),
     ("The sign", "log sum exp is larger than any single logit, so the loss is positive."),
 ]
 

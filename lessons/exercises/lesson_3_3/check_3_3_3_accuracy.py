@@ -5,8 +5,8 @@ import torch
 from lessons.checker import Mistake, Task
 
 HINTS = [
-    ("Where to begin", "logits.argmax(dim=1) is each picture's best caption; compare with torch.arange(B)."),
-    ("The two are swapped", "Rows are pictures: a picture's captions lie along dim=1."),
+    ("Where to begin", "`logits.argmax(dim=1)` is each picture's best caption; compare with `torch.arange(B)`."),
+    ("The two are swapped", "Rows are pictures: a picture's captions lie along `dim=1`."),
     ("A tensor came back", "(...).double().mean().item() is a plain float."),
 ]
 

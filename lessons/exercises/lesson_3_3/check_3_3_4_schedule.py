@@ -6,7 +6,7 @@ from lessons.checker import Mistake, Task
 
 HINTS = [
     ("Where to begin", "Two cases, an if: before the warm-up is over, and after."),
-    ("The fall begins at the wrong place", "t runs from 0 to 1 after the warm-up: subtract warm_up above and below."),
+    ("The fall begins at the wrong place", "t runs from 0 to 1 after the warm-up: subtract `warm_up` above and below."),
     ("Twice too high", "1 + cos is 2 at its highest: halve it."),
 ]
 

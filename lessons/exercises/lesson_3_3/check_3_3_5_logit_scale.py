@@ -7,12 +7,12 @@ import torch
 from lessons.checker import Mistake, Task
 
 HINTS = [
-    ("scale_of", "The scale is 1 / temperature; the stored number is its natural logarithm."),
+    ("`scale_of`", "The scale is 1 / temperature; the stored number is its natural logarithm."),
     (
         "limit cuts too early or never",
-        "The stored number is a logarithm: exp(stored) <= 100 means stored <= log(100) = 4.605...",
+        "The stored number is a logarithm: `exp(stored) <= 100` means `stored <= log(100)`, which is 4.605...",
     ),
-    ("Small values change", "There is a limit above only: torch.clamp(x, max=...)."),
+    ("Small values change", "There is a limit above only: `torch.clamp(x, max=...)`."),
 ]
 
 

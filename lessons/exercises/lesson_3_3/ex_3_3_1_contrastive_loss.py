@@ -7,7 +7,7 @@ entropy along each row), and which picture to this caption (along each
 column). The loss is the mean of both (Radford et al. 2021, figure 3). Like
 ClipLoss of open_clip on normalised embeddings.
 
-torch.nn.functional.cross_entropy is allowed here; 3.3.2 looks inside.
+`torch.nn.functional.cross_entropy` is allowed here; 3.3.2 looks inside.
 """
 
 import torch

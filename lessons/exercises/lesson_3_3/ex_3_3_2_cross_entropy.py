@@ -2,9 +2,9 @@
 
 What does the loss do inside? For each row of logits: the logarithm of the
 sum of exps, minus the logit of the right class; then the mean over rows.
-Like torch.nn.functional.cross_entropy(logits, labels).
+Like `torch.nn.functional.cross_entropy(logits, labels)`.
 
-CLIP's logits reach 100 and a bad start can give thousands: exp(1000) is
+CLIP's logits reach 100 and a bad start can give thousands: `exp(1000)` is
 infinite, so the largest logit of each row is subtracted first and added
 again behind the logarithm.
 """

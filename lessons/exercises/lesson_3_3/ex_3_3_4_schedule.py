@@ -7,7 +7,7 @@ half a cosine to zero. Steps count from 0:
     later:            peak * (1 + cos(pi * t)) / 2,
                       t = (step - warm_up) / (total - warm_up)
 
-Like open_clip's cosine_lr.
+Like open_clip's `cosine_lr`.
 """
 
 import math

@@ -7,7 +7,7 @@ import torch
 from lessons.checker import Mistake, Task
 
 HINTS = [
-    ("How to fill a template", "template.format(label) puts the label where the {} is."),
+    ("How to fill a template", "`template.format(label)` puts the label where the `{}` is."),
     ("Off by a little", "Normalise twice: each text's embedding before the mean, and the mean itself."),
     ("(C, T, E) or (T, E) comes out", "The mean runs over the templates; stack one row for each label."),
 ]

@@ -7,7 +7,7 @@ from lessons.checker import Mistake, Task
 
 HINTS = [
     ("The logits are off in every row by another factor", "Rows of image have lengths of their own: divide by them."),
-    ("The probabilities do not sum to one", "They do along the classes, dim=-1."),
+    ("The probabilities do not sum to one", "They do along the classes, `dim=-1`."),
     ("best is wrong", "argmax along the classes; argmax of the logits is the same."),
 ]
 

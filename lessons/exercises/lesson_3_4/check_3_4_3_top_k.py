@@ -5,9 +5,9 @@ import torch
 from lessons.checker import Mistake, Task
 
 HINTS = [
-    ("Where to begin", "logits.topk(k, dim=-1).indices is (B, k): is the label among them?"),
-    ("Comparing (B, k) with (B)", "labels[:, None] compares each label with all k of its picture."),
-    ("Larger than 1, or too small", "A picture counts once: any(dim=-1), then the mean over pictures."),
+    ("Where to begin", "`logits.topk(k, dim=-1).indices` is (B, k): is the label among them?"),
+    ("Comparing (B, k) with (B)", "`labels[:, None]` compares each label with all k of its picture."),
+    ("Larger than 1, or too small", "A picture counts once: `any(dim=-1)`, then the mean over pictures."),
 ]
 
 

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from lessons.checker import Mistake, Task
 
 HINTS = [
-    ("Y", "F.one_hot(labels, num_classes) counts in int64; make it features.dtype."),
-    ("Where does the penalty go?", "On the diagonal of X^T X: torch.eye(D, dtype=features.dtype) * strength."),
+    ("Y", "`F.one_hot(labels, num_classes)` counts in int64; make it `features.dtype`."),
+    ("Where does the penalty go?", "On the diagonal of X^T X: `torch.eye(D, dtype=features.dtype) * strength`."),
     ("(C, D) comes out", "Multiply features on the left: X^T Y is (D, C)."),
 ]
 

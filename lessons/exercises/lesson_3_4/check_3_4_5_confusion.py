@@ -7,11 +7,12 @@ from lessons.checker import Mistake, Task
 HINTS = [
     (
         "Counts are too small",
-        "table[labels, answers] += 1 adds only once for a pair that occurs several times. Loop, or use torch.bincount.",
+        "`table[labels, answers] += 1` adds only once for a pair that occurs several times. Loop, or use "
+        "`torch.bincount`.",
     ),
     (
         "One number for a pair",
-        "labels * C + answers is a different number for each pair; bincount(minlength=C * C) counts them.",
+        "`labels * C + answers` is a different number for each pair; `bincount(minlength=C * C)` counts them.",
     ),
     ("NaN", "A class without examples has 0 / 0: leave it out of the mean."),
 ]

@@ -1,7 +1,7 @@
 """3.4.3  Top-k accuracy  (5 minutes, difficulty 1 of 5)
 
 The share of pictures whose right class is among the k best ones. Like
-torchmetrics' MulticlassAccuracy(top_k=k, average="micro").
+torchmetrics' `MulticlassAccuracy(top_k=k, average="micro")`.
 """
 
 import torch

@@ -5,7 +5,7 @@ labels by least squares with a penalty, solved at once (ridge regression):
 
     W = (X^T X + strength * I)^-1 X^T Y
 
-X (N, D) features, Y (N, C) one-hot labels, W (D, C). torch.linalg.solve
+X (N, D) features, Y (N, C) one-hot labels, W (D, C). `torch.linalg.solve`
 solves A W = B without an inverse. No bias here.
 """
 

@@ -3,7 +3,7 @@
 Count in a table how often each class was answered with each class: row =
 right class, column = answer. And the mean of the classes' own accuracies,
 which does not favour frequent classes. A class that never occurs counts
-nowhere. Like sklearn's confusion_matrix and balanced_accuracy_score.
+nowhere. Like sklearn's `confusion_matrix` and `balanced_accuracy_score`.
 
     {"table": (C, C) int64, "mean_accuracy": a float}
 """

@@ -7,7 +7,7 @@ from lessons.checker import Mistake, Task
 
 HINTS = [
     ("Cosines above 1", "The queries have a length, too: normalise both sides."),
-    ("(k, Q) or too few comes out", "topk(k, dim=-1) on queries @ index.T, which is (Q, P)."),
+    ("(k, Q) or too few comes out", "`topk(k, dim=-1)` on `queries @ index.T`, which is (Q, P)."),
     ("What does topk give?", "Values and indices; both are asked for, in this order."),
 ]
 

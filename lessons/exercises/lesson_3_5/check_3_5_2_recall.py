@@ -5,9 +5,9 @@ import torch
 from lessons.checker import Mistake, Task
 
 HINTS = [
-    ("Which axis?", "A text looks through the pictures: down its column, dim=0."),
-    ("Where to begin", "similarity.topk(k, dim=0).indices is (k, T); compare with torch.arange(T)."),
-    ("Larger than 1", "A text is found once: any(dim=0), then the mean."),
+    ("Which axis?", "A text looks through the pictures: down its column, `dim=0`."),
+    ("Where to begin", "`similarity.topk(k, dim=0).indices` is (k, T); compare with `torch.arange(T)`."),
+    ("Larger than 1", "A text is found once: `any(dim=0)`, then the mean."),
 ]
 
 

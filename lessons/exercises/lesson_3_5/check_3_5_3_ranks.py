@@ -7,7 +7,7 @@ from lessons.checker import Mistake, Task
 HINTS = [
     (
         "The rank without sorting",
-        "1 + the number of pictures that are better than the right one: (similarity > diagonal).sum(dim=0) + 1.",
+        "1 + the number of pictures that are better than the right one: `(similarity > diagonal).sum(dim=0) + 1`.",
     ),
     ("The median is off by one", "Ranks count from 1."),
     ("The mean reciprocal rank is too small", "The mean of 1 / rank, not 1 / the mean rank."),

@@ -8,10 +8,10 @@ from lessons.checker import Mistake, Task
 HINTS = [
     (
         "Where to begin",
-        "for start in range(0, len(index), chunk): the piece is index[start : start + chunk], whatever is left.",
+        "`for start in range(0, len(index), chunk)`: the piece is `index[start : start + chunk]`, whatever is left.",
     ),
     ("The numbers are too small", "topk counts within the piece: add start."),
-    ("Merging", "torch.cat the best so far with the piece's, topk again; gather the numbers with the new places."),
+    ("Merging", "`torch.cat` the best so far with the piece's, topk again; gather the numbers with the new places."),
 ]
 
 

@@ -1,9 +1,9 @@
 """3.5.1  The search index  (10 minutes, difficulty 1 of 5)
 
 A folder of pictures is embedded once and kept, normalised; then a query
-costs one matrix product. make_index normalises; search normalises the
+costs one matrix product. `make_index` normalises; search normalises the
 queries, takes the cosines and gives the k best pictures of each query, the
-best first, like torch.topk.
+best first, like `torch.topk`.
 """
 
 import torch

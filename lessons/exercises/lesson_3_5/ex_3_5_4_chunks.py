@@ -2,7 +2,7 @@
 
 A million pictures do not fit into one similarity matrix. Walk over the
 index in pieces of `chunk` rows, keep only the k best found so far, and give
-the same as one topk over everything (torch.topk(queries @ index.T, k)).
+the same as one topk over everything (`torch.topk(queries @ index.T, k)`).
 The last piece may be shorter, and shorter than k.
 """
 
