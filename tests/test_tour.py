@@ -9,7 +9,7 @@ from PIL import Image
 
 from lessons import report, tour, tour_stages
 from minimodels.images import open_image
-from tests.test_commands import file_system, remount_read_only, write_model
+from tests.command_line import file_system, remount_read_only, write_model
 
 VOID = {"meta", "img", "link", "br", "hr", "input"}
 
