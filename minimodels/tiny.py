@@ -89,6 +89,7 @@ def read_about(path: str | Path, metadata: dict[str, str]) -> dict[str, Any]:
 def build(class_name: str, arguments: dict[str, Any]) -> nn.Module:
     """An empty model of the named class on the meta device: shapes only, no memory, no time."""
     cls = getattr(importlib.import_module(CLASSES[class_name]), class_name)
+    arguments = {name: tuple(value) if isinstance(value, list) else value for name, value in arguments.items()}
     with torch.device("meta"):
         return cls(**arguments)
 

@@ -116,7 +116,7 @@ def test_shares_sum_to_one():
 
 
 def test_report_judges_bars_and_writes_json(tmp_path, monkeypatch, capsys):
-    rows = [("good", 0.97, 0.1, None, 0.5, 0.95), ("bad", 0.90, 0.1, 0.2, 0.5, 0.95)]
+    rows = [clip_report.Row(name, ours, 0.1, None, 0.2, 0.5, 0.95) for name, ours in (("good", 0.97), ("bad", 0.90))]
     monkeypatch.setattr(clip_report, "measure", lambda *_: rows)
     model = SimpleNamespace(about={"arguments": {**clip.NUMBERS, "vocab_size": 520}}, tokenize=None)
     monkeypatch.setattr(tiny, "open_file", lambda *_, **__: Shell(model.about))

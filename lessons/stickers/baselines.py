@@ -1,21 +1,21 @@
-"""Shortcuts: what can be scored without reading the picture or the sentence properly. A figure means something only
-above these.
+"""Shortcuts: what can be scored without reading picture or sentence properly. A figure means something above these.
 
 Colours are compared as histograms of 4 x 4 x 4 boxes of RGB; two histograms are as near as the share of colour they
-have in common. The colour-only answers are oracles, better than any real shortcut: they are told which pixels belong to
-the sticker, or what is in it.
+have in common. Some of these are oracles, better than any real shortcut: they are told what is in the scene, or which
+pixels belong to the sticker.
 """
 
 from functools import cache
+from itertools import product
 
 import numpy as np
 
 from .exams import Pairs, Singles
 from .refer import Expression
-from .scenes import GRID, Dice, Scene, draw, single_scene
-from .sheet import CLASSES, TURNS, colour_histogram, sprite
+from .scenes import GRID, Dice, Scene, Sticker, draw, single_scene
+from .sheet import CLASSES, SIZES, TURNS, colour_histogram, sprite
 from .splits import TRAIN
-from .textures import PER_KIND, texture
+from .textures import BACKGROUNDS, PER_KIND, texture
 
 
 @cache
@@ -41,6 +41,13 @@ def shared(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.minimum(a, b).sum(axis=-1)
 
 
+def expected_colours(scene: Scene) -> np.ndarray:
+    """The colours a scene should have for what is in it, wherever they are: stickers by their area, else background."""
+    areas = [sprite(s.kind, s.colour, s.size, len(TURNS) // 2).solid.sum() / GRID**2 for s in scene.stickers]
+    colours = sum(area * look(s.kind, s.colour) for area, s in zip(areas, scene.stickers))
+    return colours + (1 - sum(areas)) * ground(scene.background)
+
+
 def colour_only_class(exam: Singles) -> np.ndarray:
     """Name each sticker by the nearest mean colours of the 64 classes, its pixels told: (N,) bool, right or wrong."""
     looks = np.stack([look(kind) for kind in range(len(CLASSES))])
@@ -51,11 +58,18 @@ def colour_only_class(exam: Singles) -> np.ndarray:
     return np.array(answers) == exam.kinds
 
 
-def expected_colours(scene: Scene) -> np.ndarray:
-    """The colours a scene should have for what is in it, wherever they are: stickers by their area, else background."""
-    areas = [sprite(s.kind, s.colour, s.size, len(TURNS) // 2).solid.sum() / GRID**2 for s in scene.stickers]
-    colours = sum(area * look(s.kind, s.colour) for area, s in zip(areas, scene.stickers))
-    return colours + (1 - sum(areas)) * ground(scene.background)
+def picture_colours_class(exam: Singles) -> np.ndarray:
+    """The same from the colours of the whole picture, no pixels told: (N,) bool.
+
+    Of every class in every size on every background it is known what colours the picture should have; the nearest wins.
+    """
+    asked = list(product(range(len(CLASSES)), range(len(SIZES)), range(len(BACKGROUNDS))))
+    scenes = (
+        Scene(place, 0, 0, (0, 0, False), (Sticker(kind, 0, size, 0, False, 0, 0),)) for kind, size, place in asked
+    )
+    told = np.stack([expected_colours(scene) for scene in scenes])
+    seen = (colour_histogram(picture.reshape(-1, 3)) for picture in exam.images)
+    return np.array([asked[shared(told, colours).argmax()][0] for colours in seen]) == exam.kinds
 
 
 def colour_only_ranks(exam: Pairs) -> np.ndarray:

@@ -100,7 +100,7 @@ def train(arguments: argparse.Namespace) -> None:
         "class": "ViT",
         "arguments": NUMBERS,
         "preprocess": preprocess_to_dict(CLIPPreprocess(64)),
-        "labels": list(CLASSES),
+        "labels": " ".join(CLASSES),
         "trained_on": "Sticker World, split train",
     }
     loop.publish(Path(arguments.out or run / "tiny-vit.safetensors"), trainer, run, about)
@@ -113,7 +113,8 @@ def evaluate(path: Path, device: str) -> None:
     torch.manual_seed(0)
     columns = {
         "tiny ViT": right_answers(model, exam).numpy(),
-        "colour only": baselines.colour_only_class(exam),
+        "colour only": baselines.picture_colours_class(exam),
+        "told pixels": baselines.colour_only_class(exam),
         "untrained": right_answers(ViT(**NUMBERS).eval().to(device), exam).numpy(),
     }
     print(f"{len(exam.kinds)} pictures of one sticker, unseen seeds and textures; chance {1 / len(CLASSES):.1%}")
