@@ -6,7 +6,7 @@
     "wider than the screen": document.documentElement.scrollWidth > innerWidth,
     "formulas not laid out": all("math").filter(m => m.checkVisibility() && m.getBoundingClientRect().height < 5).length,
     "TeX left over": /\\(frac|mathbf|operatorname|left|sum)|\\[(\[]/.test(text),
-    "directives left over": (text.match(/(^|\n)::[a-z]+.*|\{=.*|\[\[\d.*/) || [""])[0],
+    "directives left over": (text.match(/(^|\n)::[a-z]+ .*|\{=\w[^}]*\}|\[\[\d\.\d+\]\]/) || [""])[0],
     "broken pictures": [...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src).join(),
     "pictures without words": all("article img, article svg[role=img]").filter(i => !(i.alt || i.ariaLabel || i.ariaHidden)).length,
     "fields without labels": all("article :is(input, textarea)")
