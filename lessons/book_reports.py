@@ -152,7 +152,7 @@ def api_page(package: str, file: Path) -> str:
 def api_index(api: dict[str, list[str]]) -> str:
     out = ["---", "title: API", "---", "", "# API", ""]
     out += ["The public names of both packages, from their docstrings. Shapes are part of the signatures and enforced"]
-    out += ["enforced in the tests."]
+    out += ["in the tests."]
 
     for package, pages in api.items():
         out += [
@@ -286,9 +286,14 @@ def glossary_list() -> str:
     out = []
     for term, meaning in terms().items():
         anchor = re.sub(r"\W+", "-", term.lower()).strip("-")
-        meaning = re.sub(r"\[\[(\d\.\d+)\]\]", lambda match: link(match[1], "glossary.md"), meaning)
+        meaning = re.sub(r"\[\[(\d\.\d+)\]\]", lambda match: _where(match[1]), meaning)
         out.append(f'<span id="{anchor}">{html.escape(term)}</span>\n:   {meaning}\n')
     return "\n".join(out)
+
+
+def _where(number: str) -> str:
+    linked = link(number, "glossary.md")
+    return linked if linked != number else f"(lesson {number})"
 
 
 def abbreviations() -> str:
