@@ -18,12 +18,13 @@ code: minimodels/blocks.py
 # thinks for itself (the MLP). Neither *replaces* the token; each *adds* something to it (Dosovitskiy et al. 2021, equations 2 and 3):
 #
 # $$
-# x' = x + \operatorname{attention}(\operatorname{LN}_1(x)) \qquad x'' = x' + \operatorname{MLP}(\operatorname{LN}_2(x'))
+# y = x + \operatorname{attention}(\operatorname{LN}_1(x)) \qquad z = y + \operatorname{MLP}(\operatorname{LN}_2(y))
+# \qquad x, y, z \in \mathbb{R}^{N \times D}
 # $$
 #
 # ::source minimodels.blocks.Block.forward nodoc
 #
-# The line $x \to x' \to x''$ that runs through all blocks is called the *residual stream*: every part reads from it and adds to it, and
+# The code calls all three `x`: the line $x \to y \to z$ that runs through all blocks is called the *residual stream*: every part reads from it and adds to it, and
 # nothing overwrites it. The MLP is two linear layers with a bend between them, $\operatorname{MLP}(x) = W_2\, g(W_1 x + b_1) + b_2$, with a
 # hidden width of mostly $4D$; the same for each token, so it moves nothing between them:
 #
@@ -37,7 +38,7 @@ code: minimodels/blocks.py
 from lessons.diagrams import Drawing, Table, show
 
 drawing = Drawing(
-    640, 168, "Above, the pre-norm block: the stream runs straight through, "
+    640, 176, "Above, the pre-norm block: the stream runs straight through, "
     "norm and attention, norm and MLP stand on side branches that are added. "
     "Below, the post-norm block: a norm stands on the stream after each sum")
 for y, name, pre in ((30, "pre-norm", True), (118, "post-norm", False)):
@@ -63,7 +64,8 @@ show(drawing)
 #
 # 1. **neither**: attention and MLP one after the other, no sum and no norm;
 # 2. **sums only**: the residual stream without any norm;
-# 3. **post-norm** and 4. **pre-norm**, as above.
+# 3. **post-norm**, as above;
+# 4. **pre-norm**, as above, with one more norm at its end.
 #
 # ::predict
 #     The same random gradient, of norm {=start:.0f}, is sent into each tower's answer. With what norm does it arrive at the bottom? One guess
@@ -143,7 +145,7 @@ axis.legend()
 plt.show()
 
 # %% [markdown]
-# The sum gives the gradient a way down that no matrix stands on: $\partial x'' / \partial x = I + \dots$, so it cannot vanish. The norm keeps
+# The sum gives the gradient a way down that no matrix stands on: $\partial z / \partial x = I + \dots$, so it does not die out when the branches pass little on. The norm keeps
 # what is added from growing with the stream: without it each block adds in proportion to what it reads, and that is compound interest.
 #
 # ## Pre or post?
@@ -216,7 +218,7 @@ show(Table(["spread of the token", "1e-5 against 1e-12"],
 # $x$. Two approximations are about:
 #
 # $$
-# \operatorname{tanh\ GELU}(x) = \tfrac{x}{2} \Bigl(1 + \tanh\bigl(\sqrt{2/\pi}\,(x + 0.044715\, x^3)\bigr)\Bigr)
+# \operatorname{TanhGELU}(x) = \tfrac{x}{2} \Bigl(1 + \tanh\bigl(\sqrt{2/\pi}\,(x + 0.044715\, x^3)\bigr)\Bigr)
 # \qquad
 # \operatorname{QuickGELU}(x) = x\, \sigma(1.702\, x)
 # $$
@@ -275,11 +277,11 @@ tanh_moves = moved(swaps["tanh"], 12)
 # multiply-adds. On top come the scores and the mixing, $2 N^2 D$, which no weight knows of. PyTorch can count along (it counts a
 # multiply-add as two operations):
 #
-# ::predict answer="{=share(197):.0%}|{=share(197) * 100:.1f}"
+# ::predict answer="{=share(197) * 100:.1f}|{=share(197) * 100:.0f}"
 #     ViT-B/16 has D = 768 and N = 197 tokens. What share of a block's multiply-adds are the N x N parts of attention? (In percent.)
 #
 #     ---
-#     $2N^2D / (12ND^2 + 2N^2D) = N / (6D + N)$. At this size the famous quadratic cost is small change; the MLP does most of the work.
+#     $2N^2D / (12ND^2 + 2N^2D) = N / (6D + N)$, here {=share(197):.1%}. At this size the famous quadratic cost is small change; the MLP does most of the work.
 
 # %%
 from torch.utils.flop_counter import FlopCounterMode

@@ -53,14 +53,13 @@ for word in ["cat", "café", "🦊"]:
 from collections import Counter
 from itertools import pairwise
 
-from lessons.diagrams import Table, show
 from minimodels.tokenizers import learn_merges, merge_pair, split_words
 
 sentences = ["a cat on a mat", "a fat cat", "the cat sat on the hat",
              "a hat on a cat", "that cat is fat"]
 counts = Counter(word for text in sentences for word in split_words(text))
 words = {word: word_symbols(word) for word in counts}
-steps, merges = [], []
+times, merges = [], []
 for number in range(1, 9):
     pairs = Counter()
     for word, symbols in words.items():
@@ -70,11 +69,10 @@ for number in range(1, 9):
     words = {word: merge_pair(symbols, best)
              for word, symbols in words.items()}
     merges.append(best)
-    example = "   ".join(" ".join(words[word]) for word in ("cat", "that", "the"))
-    steps.append([str(number), " + ".join(best), str(pairs[best]), example])
-    if number == 1:
-        first_count = pairs[best]
-show(Table(["step", "most frequent pair", "times", "cat, that, the"], steps))
+    times.append(pairs[best])
+    now = "   ".join(" ".join(words[w]) for w in ("cat", "that", "the"))
+    print(f"{number}  {' + '.join(best):10} {times[-1]:2} times    {now}")
+first_count = times[0]
 print("the same as learn_merges:", merges == learn_merges(sentences, 8))
 
 # %% [markdown]
@@ -131,8 +129,8 @@ captions = [
 
 
 def pieces(text, tokenizer=clip):
-    """The symbols of a text, with a bar between them."""
-    return " | ".join(tokenizer.vocabulary[id] for id in tokenizer.encode(text))
+    """The symbols of a text, with a space between them."""
+    return " ".join(tokenizer.vocabulary[id] for id in tokenizer.encode(text))
 
 
 for text in captions:
@@ -158,6 +156,7 @@ axis.axhline(split, linestyle="--", color="gray", label="words and signs")
 axis.set_xscale("symlog", linthresh=30)
 axis.set_xticks([0, 100, 1000, 10000], ["0", "100", "1,000", "10,000"])
 axis.minorticks_off()
+axis.set_xlim(-5, 70_000)
 axis.set_ylim(0)
 axis.set_xlabel("merges kept")
 axis.set_ylabel("ids per caption")
@@ -195,7 +194,7 @@ for text in ["a part", "apart", "the rapist", "therapist", "cat bird",
 #
 # ::source minimodels.tokenizers.WORD_PATTERN
 #
-# Each choice has a price. Look at the right column, the text that the ids still tell:
+# Each choice has a price. Below each text its symbols, and then what the ids still tell:
 
 # %%
 examples = {
@@ -206,9 +205,11 @@ examples = {
     "emoji": ["🦊", "👩‍🚀"],
     "repair": ["cafÃ©"],
 }
-show(Table(["what", "text", "pieces", "decoded"], [
-    [kind, repr(text)[1:-1], pieces(text), clip.decode(clip.encode(text))]
-    for kind, texts in examples.items() for text in texts]))
+for kind, several in examples.items():
+    for text in several:
+        print(f"{kind:7} {text!r}")
+        print(f"        {pieces(text)}")
+        print(f"        {clip.decode(clip.encode(text))!r}")
 million = len(clip.encode("3,000,000"))
 
 # %% [markdown]
@@ -226,6 +227,8 @@ dogs = {"English": "the dog sleeps on the sofa",
         "Greek": "ο σκύλος κοιμάται στον καναπέ",
         "Japanese": "犬がソファで寝ている",
         "Hindi": "कुत्ता सोफे पर सो रहा है"}
+from lessons.diagrams import Table, show
+
 show(Table(["language", "characters", "ids"], [
     [name, str(len(text)), str(len(clip.encode(text)))]
     for name, text in dogs.items()]))
@@ -242,7 +245,7 @@ dear = len(clip.encode(dogs["Greek"])) / len(clip.encode(dogs["English"]))
 # %%
 from minimodels.errors import UserError
 
-print(clip(["a cat"], context_length=6))
+print("a row of 6:", clip(["a cat"], context_length=6)[0].tolist())
 long_text = "a very " * 50 + "angry cat"
 try:
     clip(long_text)
