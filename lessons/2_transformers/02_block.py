@@ -44,7 +44,9 @@ drawing = Drawing(
 for y, name, pre in ((30, "pre-norm", True), (118, "post-norm", False)):
     drawing.text(4, y, name, anchor="start")
     at = 90
-    drawing.arrow((at, y), (632, y))
+    stops = [90, 632] if pre else [90, 290, 326, 552, 588, 632]
+    for left, right in zip(stops[::2], stops[1::2]):
+        drawing.arrow((left, y), (right, y))
     for part, tone in (("attention", "blue"), ("MLP", "rust")):
         words = f"LN, {part}" if pre else part
         branch = drawing.box(at + 40, y + 22, 116, 28, words, tone=tone)

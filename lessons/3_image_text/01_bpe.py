@@ -190,7 +190,7 @@ for text in ["a part", "apart", "the rapist", "therapist", "cat bird",
 #
 # Before any merge the text is cleaned, and cut into words, by these lines:
 #
-# ::source minimodels.tokenizers.clean_text
+# ::source minimodels.tokenizers.clean_text nodoc
 #
 # ::source minimodels.tokenizers.WORD_PATTERN
 #
