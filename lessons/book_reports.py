@@ -38,6 +38,7 @@ PARITY_COLUMNS = {
 }
 PARITY = """---
 title: Parity report
+hide: [toc]
 ---
 
 # Parity report
@@ -50,6 +51,9 @@ of every block, and over the gradients of the input and of every parameter. The 
 {table}
 
 Made by `{command}` with {versions}.
+
+"Official code" stands for golden cases: numbers that the official repository's own code gave once, on weights made
+from the names and shapes alone. They hold where no library has the model, and beside the libraries where one does.
 
 A parity test is worth what it can catch. Each has mutants beside it, models with one mistake (another epsilon, the
 tanh GELU, no scale, swapped norms, heads in the wrong order), which must fail it.
@@ -68,6 +72,7 @@ BENCH_COLUMNS = {
 }
 BENCH = """---
 title: Benchmarks
+hide: [toc]
 ---
 
 # Benchmarks
@@ -218,7 +223,7 @@ def _short(value: object) -> str:
         if value and not 1e-3 <= abs(value) < 1e6:
             return f"{value:.1e}"
         return f"{value:.3g}" if abs(value) < 100 else f"{value:,.0f}"
-    return str(value).replace("|", "\\|")
+    return "official code" if value == "golden" else str(value).replace("|", "\\|")
 
 
 def models_table() -> str:
@@ -229,8 +234,8 @@ def models_table() -> str:
     models: dict[str, dict] = {}
     for row in json.loads(file.read_text("utf-8"))["rows"]:
         model = models.setdefault(row["model"], {"model": row["model"], "reference": [], "lines": row.get("lines")})
-        if row["reference"] not in model["reference"]:
-            model["reference"].append(row["reference"])
+        if _short(row["reference"]) not in model["reference"]:
+            model["reference"].append(_short(row["reference"]))
         worst = max(
             (row[key] for key in ("output", "blocks", "gradients") if isinstance(row.get(key), int | float)),
             default=None,
