@@ -35,8 +35,8 @@ figure { margin: 0; background: var(--card); border: 1px solid var(--line); bord
 figure img { display: block; width: 100%; height: auto; border-radius: .35rem; }
 figcaption { font-size: .9rem; line-height: 1.35; margin-top: .45rem; overflow-wrap: anywhere; }
 .mark { font-weight: 700; white-space: nowrap; } .yes { color: var(--right); } .no { color: var(--wrong); }
-.bars { list-style: none; margin: .5rem 0 0; padding: 0; font-size: .86rem; line-height: 1.35; }
-.bars li { display: grid; grid-template-columns: 1fr auto; gap: .1rem .3rem; margin-top: .35rem; }
+.bars { list-style: none; margin: .5rem 0 0; padding: 0; font-size: .82rem; line-height: 1.35; }
+.bars li { display: grid; grid-template-columns: 1fr auto; gap: .1rem .25rem; margin-top: .35rem; }
 .bars span { min-width: 0; overflow-wrap: break-word; }
 .bars .track { grid-column: 1 / -1; height: .4rem; border-radius: .2rem; background: var(--track); overflow: hidden; }
 .bars .fill { display: block; height: 100%; background: var(--soft); }
@@ -45,7 +45,7 @@ figcaption { font-size: .9rem; line-height: 1.35; margin-top: .45rem; overflow-w
 table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: var(--soft); padding-bottom: .3rem; }
 th, td { text-align: left; padding: .3rem .9rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
-.number { text-align: right; white-space: nowrap; }
+.number { text-align: right; } td.number { white-space: nowrap; } td:first-child { min-width: 8rem; }
 pre { background: var(--card); border: 1px solid var(--line); border-radius: .5rem; padding: .7rem .9rem;
   overflow-x: auto; font-size: .9rem; line-height: 1.45; }
 code { font: .9em ui-monospace, monospace; } pre code { font-size: 1em; }

@@ -118,7 +118,7 @@ def next_commands(folder: Path) -> list[str]:
     python = python_name()
     return [
         f"{python} -m minimodels zero-shot {folder / 'samples' / '0000.png'} dog cat rocket castle",
-        f'{python} -m minimodels search {folder / "scenes"} "a dog on grass" -o hits.png',
+        f'{python} -m minimodels search {folder / "scenes"} "an owl" -o hits.png',
         f"{python} -m checkpoints_convert fetch {shared.OFFICIAL}   # 600 MB, for photographs:",
         f'{python} -m minimodels zero-shot YOUR_PHOTO.jpg "a cat" "a dog" --model {shared.OFFICIAL}',
         f"{python} -m lessons list",

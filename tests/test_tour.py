@@ -8,7 +8,13 @@ import torch
 from PIL import Image
 
 from lessons import report, tour, tour_stages
+from lessons.stickers.scenes import Dice, single_scene
+from lessons.stickers.sheet import CLASS_NUMBER
+from lessons.stickers.splits import TEST
+from minimodels import tiny
+from minimodels.commands import zero_shot
 from minimodels.images import open_image
+from minimodels.templates import default_templates, label_embeddings
 from tests.command_line import file_system, remount_read_only, write_model
 
 VOID = {"meta", "img", "link", "br", "hr", "input"}
@@ -175,3 +181,20 @@ def test_a_model_of_other_pictures_is_refused(place, capsys):
     model = write_model(place / "other.safetensors", seed=0, image_size=32)
     assert tour.main(["--model", str(model)]) == 2
     assert "64 pixels" in capsys.readouterr().err
+
+
+@pytest.mark.skipif("tiny-clip" not in tiny.names(), reason="the trained weights are not here")
+def test_the_embedded_weights_give_the_right_labels_and_hits(place, small):
+    shared = tour_stages.Tour(place, tiny.load("tiny-clip"), "tiny-clip", 500)
+    scenes, images = shared.gallery.scenes, tour_stages.measures.embed_images(shared.model, shared.gallery.images)
+    texts = tour_stages.embed(shared.model, [query.text for query in tour_stages.QUERIES])
+    for query, best in zip(tour_stages.QUERIES, (texts @ images.T).topk(3).indices.tolist()):
+        assert all(query.fits(scenes[number]) for number in best), query.text
+    names = ["rocket", "parrot", "umbrella", "castle", "dog", "elephant"]
+    vectors = label_embeddings(shared.model, tour_stages.CLASSES, default_templates(shared.model))
+    for number, name in enumerate(names):
+        scene = single_scene(Dice(TEST.seed(720_000 + number)), TEST, CLASS_NUMBER[name], size=2)
+        answers = zero_shot.ranked(
+            list(tour_stages.CLASSES), *zero_shot.classify(shared.model, tour_stages.picture(scene, 64), vectors)
+        )
+        assert answers[0]["label"] == name
