@@ -351,6 +351,8 @@ show(Table(["block", "output", "gradient"], [
     ["pre-norm, eps 1e-5 by mistake", *gaps(Block, True, 1e-5)]]))
 
 # %% [markdown]
+# A zero means that not one digit differs: both end in the same kernels. Elsewhere it may be round-off.
+#
 # ## Write it yourself
 #
 # Norm, activation, MLP, then the block; a broken one to repair; and the formula for the parameters.
