@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import json
-import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 
 from checkpoints_convert import export as export_model
@@ -21,8 +19,8 @@ from checkpoints_convert.inspection import columns, inspect
 from checkpoints_convert.load import load
 from checkpoints_convert.systems import SYSTEMS
 from minimodels import tiny
-from minimodels.commands.shared import Parser, check_device
-from minimodels.commands.terminal import forget_notices, notice, printable
+from minimodels.commands.shared import Parser, check_device, guarded
+from minimodels.commands.terminal import notice
 from minimodels.errors import UserError
 
 DTYPES = ("float64", "float32", "float16", "bfloat16")
@@ -44,35 +42,19 @@ SOURCE = "an official name, a checkpoint file or a folder with one"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line. What a person can put right ends as one line on stderr and exit code 2, Ctrl-C with 130."""
-    forget_notices()
-    try:
-        options = make_parser().parse_args(arguments)
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", UserWarning)
-            code: int = options.run(options)
-        for warning in caught:
-            if warning.category is UserWarning and "checkpoints_convert" in warning.filename:
-                notice(str(warning.message))
-        sys.stdout.flush()
-        return code
-    except KeyboardInterrupt:
-        print(file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # the reader of our output has gone (`| head`)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except MemoryError:
-        return fail("not enough memory; close other programs, or use a smaller model")
-    except UserError as error:
-        return fail(str(error))
-    except OSError as error:
-        return fail(f"{error.filename or 'writing'}: {error.strerror or error}")
+    return guarded(lambda: run(arguments))
 
 
-def fail(message: str) -> int:
-    """One line on stderr; the exit code of a mistake that a person can put right."""
-    print(f"error: {printable(message, sys.stderr)}", file=sys.stderr)
-    return 2
+def run(arguments: Sequence[str] | None) -> int:
+    """Parse and run; what the converter had to assume is said at the end."""
+    options = make_parser().parse_args(arguments)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        code: int = options.run(options)
+    for warning in caught:
+        if warning.category is UserWarning and "checkpoints_convert" in warning.filename:
+            notice(str(warning.message))
+    return code
 
 
 def make_parser() -> Parser:
@@ -241,11 +223,8 @@ def run_convert(options: argparse.Namespace) -> int:
     """Convert and write."""
     check_target(options.source, options.target, (".safetensors",))
     model = load_quietly(options)
-    try:
-        with writing(options.target, model):
-            tiny.save(options.target, model, model.about)  # type: ignore[arg-type]
-    except SafetensorError as error:  # the library's word for a full disk
-        raise UserError(f"cannot write {options.target}: {error}. Free some space or choose another folder.") from error
+    with writing(options.target, model):
+        tiny.save(options.target, model, model.about)  # type: ignore[arg-type]
     about: Any = model.about
     print(f"{options.target}: {about['class']} with {described(model, options.target)}")
     return 0
