@@ -13,7 +13,6 @@ the pages itself. Building needs no torch; running a lesson does.
 """
 
 import argparse
-import base64
 import importlib.util
 import json
 import logging
@@ -26,10 +25,23 @@ import sys
 import tempfile
 from pathlib import Path
 
-from lessons import book_reports, book_text
-from lessons.book_exercises import exercise, exercises
+from lessons import book_notebook, book_reports, book_text
+from lessons.book_exercises import directives, exercises
 from lessons.book_run import differences
-from lessons.book_text import OUTPUTS, PARTS, ROOT, BookError, Cell, Lesson, expand, find_lessons, fingerprint, link
+from lessons.book_text import (
+    OUTPUTS,
+    PARTS,
+    ROOT,
+    BookError,
+    Cell,
+    Lesson,
+    expand,
+    find_lessons,
+    fingerprint,
+    link,
+    recording,
+    usable_recording,
+)
 from lessons.exercises import of_lesson
 
 PAGES, FILES = ROOT / "docs" / "lessons", ROOT / "docs" / "files"
@@ -37,12 +49,6 @@ log = logging.getLogger("mkdocs.plugins.book")
 
 
 # ---------------------------------------------------------------- recordings
-def recording(lesson: Lesson) -> dict | None:
-    """What a run of the lesson left: values, outputs of each code cell, fingerprints; None when it never ran."""
-    file = OUTPUTS / lesson.key / "record.json"
-    return json.loads(file.read_text("utf-8")) if file.is_file() else None
-
-
 def stale(lesson: Lesson) -> list[str]:
     """Why the recorded outputs cannot be trusted; empty when they can."""
     record = recording(lesson)
@@ -104,30 +110,20 @@ def lesson_page(lesson: Lesson) -> str:
     """The Markdown of a lesson: front matter, facts, cells with their recorded outputs, and where to go on."""
     if "broken" in lesson.about:
         raise BookError(lesson.about["broken"])
-    here, cells, done = f"lessons/{lesson.key}.md", list(lesson.cells()), recording(lesson)
-    if done is None or len(done["cells"]) != sum(cell.kind == "code" for cell in cells):
-        done = {"with": {}, "values": {}, "cells": []}  # a page without outputs; `stale` says so
+    here, cells, done = f"lessons/{lesson.key}.md", list(lesson.cells()), usable_recording(lesson)
     out, outputs = [], iter(done["cells"])
     for cell in cells:
         if cell.kind == "text":
             _check_headings(cell, lesson)
             missing = [text for text in cell.values if text not in done["values"]]
             values = done["values"] | dict.fromkeys(missing, "?")
-            out.append(expand(cell.body, here, values, _exercise_directives(lesson)))
+            out.append(expand(cell.body, here, values, directives(lesson.number)))
         else:
             out += [_code_block(cell), *(_output_block(output, cell, lesson) for output in next(outputs, []))]
     if not any(re.search(r"^ *::exercise", cell.body, re.M) for cell in cells) and of_lesson(lesson.number):
         out += ["## Exercises", exercises(lesson.number)]
     body = "\n\n".join(part for part in out if part)
     return _opening(lesson, here) + body + "\n\n" + _closing(lesson, done) + "\n"
-
-
-def _exercise_directives(lesson: Lesson) -> dict:
-    """`::exercises` for all exercises of the lesson, `::exercise 2.1.2` for one of them."""
-    return {
-        "exercises": lambda rest, body: exercises(rest.strip() or lesson.number),
-        "exercise": lambda rest, body: exercise(rest.strip()),
-    }
 
 
 def _opening(lesson: Lesson, here: str) -> str:
@@ -152,7 +148,11 @@ def _facts(lesson: Lesson, here: str) -> str:
     facts += ["after " + ", ".join(needs)] if needs else []
     facts += [expand(lesson.about["paper"], here)] if "paper" in lesson.about else []
     facts += [f"`{lesson.about['code']}`"] if "code" in lesson.about else []
-    return '<div class="facts" markdown="1">\n\n' + "\n".join("- " + fact for fact in facts) + "\n\n</div>"
+    return (
+        '<div class="facts" markdown="1" data-search-exclude="">\n\n'
+        + "\n".join("- " + fact for fact in facts)
+        + "\n\n</div>"
+    )
 
 
 def _closing(lesson: Lesson, done: dict) -> str:
@@ -286,70 +286,6 @@ def _write(path: Path, text: str) -> Path:
     return path
 
 
-# ---------------------------------------------------------------- notebooks
-def notebook(lesson: Lesson) -> dict:
-    """The lesson as a Jupyter notebook (nbformat 4.5) with its recorded outputs; it finds the repository by itself."""
-    done = recording(lesson) or {"cells": [], "values": {}}
-    outputs = iter(done["cells"])
-    title = f"# {lesson.number} {lesson.title}\n\n{lesson.lead}"
-    start = "import os\nfrom pathlib import Path\n\nimport lessons\n\nos.chdir(Path(lessons.__file__).parents[1])"
-    cells = [_text_cell(0, title), _code_cell(1, start, [])]
-    for number, cell in enumerate(lesson.cells(), 2):
-        if cell.kind == "text":
-            values = {text: done["values"].get(text, "?") for text in cell.values}
-            text = expand(cell.body, f"lessons/{lesson.key}.md", values, _exercise_directives(lesson))
-            cells.append(_text_cell(number, _plain(text)))
-        else:
-            made = [_notebook_output(output, lesson) for output in next(outputs, [])]
-            cells.append(_code_cell(number, cell.body, made))
-    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    return {"nbformat": 4, "nbformat_minor": 5, "metadata": {"kernelspec": kernel}, "cells": cells}
-
-
-def _plain(markdown: str) -> str:
-    """What a notebook shows of a page's boxes: plain fences, quotes for boxes, links to the book as text."""
-    markdown = re.sub(r"^(\s*)``` \{\.(\w+)[^}]*\}", r"\1```\2", markdown, flags=re.M)
-    markdown = re.sub(r'^[?!]{3}\+? *\w+ *"?([^"\n]*)"?', r"**\1**", markdown, flags=re.M)
-    markdown = re.sub(r' markdown="\w+"', "", markdown)
-    return re.sub(r"\[([^\]]+)\]\((?!https?:)[^)]*\)(\{[^}]*\})?", r"\1", markdown)
-
-
-def _text_cell(number: int, text: str) -> dict:
-    return {
-        "cell_type": "markdown",
-        "id": f"cell-{number:02d}",
-        "metadata": {},
-        "source": text.splitlines(keepends=True),
-    }
-
-
-def _code_cell(number: int, code: str, outputs: list[dict]) -> dict:
-    cell = {"cell_type": "code", "id": f"cell-{number:02d}", "metadata": {}, "execution_count": None}
-    return cell | {"outputs": outputs, "source": code.splitlines(keepends=True)}
-
-
-def _notebook_output(output: dict, lesson: Lesson) -> dict:
-    if "markdown" in output:
-        data = {"text/markdown": output["markdown"], "text/plain": output["text"]}
-    elif "text" in output:
-        return {"output_type": "stream", "name": "stdout", "text": output["text"].splitlines(keepends=True)}
-    else:
-        file = OUTPUTS / lesson.key / output["file"]
-        if file.suffix == ".svg":
-            data = {"image/svg+xml": file.read_text("utf-8")}
-        else:
-            data = {"image/png": base64.b64encode(file.read_bytes()).decode()}
-        data["text/plain"] = file.name
-    return {"output_type": "display_data", "metadata": {}, "data": data}
-
-
-def write_notebooks(folder: Path, lessons: list[Lesson]) -> None:
-    for lesson in lessons:
-        file = folder / f"{lesson.key}.ipynb"
-        _write(file, json.dumps(notebook(lesson), indent=1, ensure_ascii=False) + "\n")
-        print(f"wrote {file}")
-
-
 # ---------------------------------------------------------------- MkDocs calls these (mkdocs.yml, hooks)
 def on_config(config):
     """Write the pages and lay out the navigation; `mkdocs serve` first runs changed lessons where torch is there."""
@@ -414,7 +350,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _do(asked: argparse.Namespace, lessons: list[Lesson]) -> int:
     if asked.notebooks:
-        write_notebooks(asked.notebooks, lessons)
+        for lesson in lessons:
+            print(f"wrote {book_notebook.write(lesson, asked.notebooks)}")
         return 0
     bad = 0
     for lesson in lessons:

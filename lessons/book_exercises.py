@@ -6,6 +6,7 @@ Everything comes from the files of `lessons/exercises`, which the tests run; not
 import html
 import re
 import textwrap
+from collections.abc import Callable
 
 from lessons.book_text import BookError
 from lessons.exercises import Exercise, catalogue, of_lesson
@@ -13,6 +14,14 @@ from lessons.exercises import Exercise, catalogue, of_lesson
 _LIBRARY_CALL = re.compile(
     r"(?<![`\w.])(?:torch|timm|transformers|open_clip|torchvision|np|F)\.[\w.]*\w(?:\((?:[^()]|\([^()]*\))*\))?"
 )
+
+
+def directives(lesson: str) -> dict[str, Callable[[str, str], str]]:
+    """`::exercises` for all exercises of the lesson, `::exercise 2.1.2` for one of them."""
+    return {
+        "exercises": lambda rest, body: exercises(rest.strip() or lesson),
+        "exercise": lambda rest, body: exercise(rest.strip()),
+    }
 
 
 def exercises(lesson: str) -> str:
@@ -32,7 +41,11 @@ def exercise(number: str) -> str:
     one = catalogue()[number]
     facts = [f"{one.minutes} minutes", f"difficulty {one.difficulty} of 5", f"`python -m lessons start {one.number}`"]
     parts = [f'### <span class="number">{one.number}</span> {one.title}']
-    parts += ['<div class="facts" markdown="1">\n\n' + "\n".join(f"- {fact}" for fact in facts) + "\n\n</div>"]
+    parts += [
+        '<div class="facts" markdown="1" data-search-exclude="">\n\n'
+        + "\n".join(f"- {fact}" for fact in facts)
+        + "\n\n</div>"
+    ]
     parts += [markdown(one.task), *([_code(_functions(one))] if one.find_the_bug else [])]
     folds = [_fold("hint", symptom, markdown(text)) for symptom, text in one.hints]
     folds += [_fold("abstract", "Our solution", _code(one.solution))]

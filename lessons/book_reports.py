@@ -305,7 +305,7 @@ def abbreviations() -> str:
     """Markdown that gives every term its tooltip, in lower case, with a capital, and in the plural."""
     spelled: dict[str, str] = {}
     for term, meaning in terms().items():
-        meaning = re.sub(r"\[\[(\d\.\d+)\]\]", r"lesson \1", meaning).replace("`", "")
+        meaning = re.sub(r"\[\[(\d\.\d+)\]\]", r"(lesson \1)", meaning).replace("`", "")
         for form in (term, term + "s", term[0].upper() + term[1:], term[0].upper() + term[1:] + "s"):
             spelled.setdefault(form, meaning)
     return "\n".join(f"*[{form}]: {meaning}" for form, meaning in spelled.items())

@@ -14,6 +14,7 @@ import ast
 import functools
 import hashlib
 import html
+import json
 import re
 import textwrap
 from collections.abc import Callable, Iterator
@@ -138,6 +139,20 @@ def read_cells(text: str) -> Iterator[Cell]:
             yield Cell("text", {}, line, re.sub(r"^# ?", "", body, flags=re.M))
         else:
             yield Cell("code", dict(_OPTION.findall(head)), line, body)
+
+
+def recording(lesson: Lesson) -> dict | None:
+    """What a run of the lesson left: values, outputs of each code cell, fingerprints; None when it never ran."""
+    file = OUTPUTS / lesson.key / "record.json"
+    return json.loads(file.read_text("utf-8")) if file.is_file() else None
+
+
+def usable_recording(lesson: Lesson) -> dict:
+    """The recording when it has as many code cells as the script; else an empty one, for a page without outputs."""
+    record = recording(lesson)
+    if record is None or len(record["cells"]) != sum(cell.kind == "code" for cell in lesson.cells()):
+        return {"with": {}, "values": {}, "cells": []}
+    return record
 
 
 # ---------------------------------------------------------------- fingerprints

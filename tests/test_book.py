@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from lessons import book, book_exercises, book_reports, book_run, book_text
+from lessons import book, book_exercises, book_notebook, book_reports, book_run, book_text
 from lessons.book_text import BookError, Cell, expand, find_lessons, fingerprint, read_cells, read_lesson, source
 from lessons.diagrams import Table
 
@@ -112,6 +112,7 @@ def little(whole, tmp_path, monkeypatch):
     shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
     for module in (book, book_text):
         monkeypatch.setattr(module, "ROOT", tmp_path)
+    for module in (book, book_text, book_notebook):
         monkeypatch.setattr(module, "OUTPUTS", tmp_path / "docs" / "outputs")
     monkeypatch.setattr(book, "PAGES", tmp_path / "docs" / "lessons")
     monkeypatch.setattr(book, "FILES", tmp_path / "docs" / "files")
@@ -310,7 +311,7 @@ def test_lesson_links_know_where_they_stand(little):
 
 
 def test_notebooks_are_whole(little, lesson):
-    made = book.notebook(lesson)
+    made = book_notebook.notebook(lesson)
     assert (made["nbformat"], made["nbformat_minor"]) == (4, 5)
     assert len({cell["id"] for cell in made["cells"]}) == len(made["cells"])
     code = [cell for cell in made["cells"] if cell["cell_type"] == "code"]
@@ -319,6 +320,14 @@ def test_notebooks_are_whole(little, lesson):
     assert ["image/png", "text/plain"] in kinds and ["image/svg+xml", "text/plain"] in kinds
     text = "".join("".join(cell["source"]) for cell in made["cells"] if cell["cell_type"] == "markdown")
     assert "So 2 is 50% of four." in text and "```python\ndef add" in text and "markdown=" not in text
+    assert "<details" in text and "<input" not in text
+
+
+def test_folds_of_a_page_become_folds_of_a_notebook():
+    text = 'a\n\n??? hint "Why"\n    because\n\n    ```\n    code\n    ```\n\n!!! note\n    well\n\nb'
+    assert book_notebook.plain(text) == (
+        "a\n\n<details>\n<summary>Why</summary>\n\nbecause\n\n```\ncode\n```\n\n</details>\n\n**Note**\n\nwell\n\nb"
+    )
 
 
 def test_the_command_line(little, lesson, capsys):
@@ -382,7 +391,7 @@ def test_recordings_are_up_to_date():
 
 def test_every_lesson_makes_a_page_and_a_notebook():
     for lesson in find_lessons():
-        assert book.lesson_page(lesson) and book.notebook(lesson)["cells"]
+        assert book.lesson_page(lesson) and book_notebook.notebook(lesson)["cells"]
 
 
 def test_lesson_scripts_keep_the_form():
