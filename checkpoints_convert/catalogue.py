@@ -125,7 +125,7 @@ def _clipseg(name: str, about: int, decoder: int, note: str, revision: str = "ma
         name=repo,
         system="clipseg",
         format="transformers",
-        licence="Apache-2.0",
+        licence="see its card",
         files=(
             File("pytorch_model.bin", about=about),
             *small,
@@ -191,7 +191,7 @@ ENTRIES: tuple[Entry, ...] = (
         name="google/vit-base-patch16-224",
         system="vit",
         format="transformers",
-        licence="see its model card",
+        licence="Apache-2.0",
         files=(File("model.safetensors", 346293852), File("config.json"), File("preprocessor_config.json")),
         repo="google/vit-base-patch16-224",
         revision="3f49326eb077187dfe1c2a2bb15fbd74e6ab91e3",
