@@ -7,7 +7,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 
-def gallery(pictures: Sequence[Any], titles: Sequence[str] = (), columns: int = 4, cell: float = 1.55, size: float = 9.5) -> Any:
+def gallery(
+    pictures: Sequence[Any], titles: Sequence[str] = (), columns: int = 4, cell: float = 1.55, size: float = 9.5
+) -> Any:
     """Pictures row by row, pixels left square, a title over each; gives the matplotlib figure back.
 
     Args:
@@ -26,18 +28,3 @@ def gallery(pictures: Sequence[Any], titles: Sequence[str] = (), columns: int = 
         axis.imshow(picture, interpolation="nearest", vmin=0 if flat else None)
         axis.set_title(titles[number] if number < len(titles) else "", fontsize=size, pad=3)
     return figure
-
-
-def bars(axis: Any, names: Sequence[str], values: Sequence[float], form: str = ".0%", colours: Any = None) -> None:
-    """Lying bars, the first on top, each with its number at its end."""
-    places = range(len(names))
-    axis.barh(places, values, color=colours, height=0.62)
-    axis.set_yticks(places, names)
-    axis.invert_yaxis()
-    axis.set_xticks([])
-    axis.spines[["bottom", "left"]].set_visible(False)
-    axis.tick_params(left=False)
-    room = max(max(values), 1e-9)
-    axis.set_xlim(min(0.0, *values), 1.16 * room)
-    for place, value in zip(places, values):
-        axis.text(max(value, 0) + 0.015 * room, place, format(value, form), va="center")

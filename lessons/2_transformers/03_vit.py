@@ -1,8 +1,8 @@
 """ViT: a picture becomes a sentence of patches
 
-A transformer reads a sequence of vectors; a picture is a rectangle of pixels. How does one become the other, and what does the model
-know afterwards about where things were? You build the answer from two functions, watch a small trained ViT look at stickers, and then
-take its sense of place away.
+A transformer reads a sequence of vectors; a picture is a rectangle of pixels. How does one become the other, and what
+does the model know afterwards about where things were? You build the answer from two functions, watch a small trained
+ViT look at stickers, and then take its sense of place away.
 
 nav: ViT
 minutes: 20
@@ -14,18 +14,19 @@ code: minimodels/vit.py
 # %% [markdown]
 # ## Cut the picture into patches
 #
-# A sentence is already a sequence: one token a word. A picture of $H \times W$ pixels is not. One pixel a token would be too many
-# ($224 \times 224$ pixels make 50,176 tokens, and attention compares each token with each). So the picture is cut into squares of
-# $P \times P$ pixels, row by row, and each square becomes one token:
+# A sentence is already a sequence: one token a word. A picture of $H \times W$ pixels is not. One pixel a token would
+# be too many ($224 \times 224$ pixels make 50,176 tokens, and attention compares each token with each). So the picture
+# is cut into squares of $P \times P$ pixels, row by row, and each square becomes one token:
 #
 # ::source minimodels.blocks.split_patches nodoc
 #
-# The string says it all: the rows `(h ph)` and columns `(w pw)` are taken apart, the grid places `(h w)` become the sequence, and what
-# is left of a patch, its colours and its pixels `(c ph pw)`, becomes one long vector. Nothing is computed; numbers are only moved.
+# The string says it all: the rows `(h ph)` and columns `(w pw)` are taken apart, the grid places `(h w)` become the
+# sequence, and what is left of a patch, its colours and its pixels `(c ph pw)`, becomes one long vector. Nothing is
+# computed; numbers are only moved.
 #
 # ::predict answer="{=base_tokens.shape[1]}|(1, {=base_tokens.shape[1]}, {=base_tokens.shape[2]})"
-#     ViT-B/16 reads pictures of 224 x 224 pixels in patches of 16 x 16, and puts one more token in front of them. How many tokens does
-#     its first block read?
+#     ViT-B/16 reads pictures of 224 x 224 pixels in patches of 16 x 16, and puts one more token in front of them. How
+#     many tokens does its first block read?
 #
 #     ---
 #     14 rows of 14 patches, and the class token. The last cell of this section counts them.
@@ -46,7 +47,7 @@ image = normalized(exam.images[dog : dog + 1])
 print("picture", tuple(image.shape))
 print("patches", tuple(split_patches(image, 8).shape))
 
-# %% alt="Left: a scene with a dog sticker. Right: the same scene cut into 64 squares with gaps between them, row by row. The dog covers about a dozen of them; no single square shows a dog." caption="What the model gets: 64 squares in reading order. No square shows a dog; the sequence does."
+# %% fold="The code of this figure" alt="Left: a scene with a dog sticker. Right: the same scene cut into 64 squares with gaps between them, row by row. The dog covers about a dozen of them; no single square shows a dog." caption="What the model gets: 64 squares in reading order. No square shows a dog; the sequence does."
 import matplotlib.pyplot as plt
 import numpy as np
 from einops import rearrange
@@ -71,9 +72,10 @@ plt.show()
 # \qquad E \in \mathbb{R}^{(P^2 \cdot 3) \times D},\quad E_\text{pos} \in \mathbb{R}^{(N+1) \times D}
 # $$
 #
-# Each patch vector $x_p^i$ goes through the same linear layer $E$ (`patch_proj`; in the code it also has a bias). In front stands one
-# learned vector, $x_\text{class}$ (`class_token`), the same for every picture: an empty seat in which the answer will collect. Then a
-# learned vector is added to each place, $E_\text{pos}$ (`pos`). It is the only thing that tells where a patch was.
+# Each patch vector $x_p^i$ goes through the same linear layer $E$ (`patch_proj`; in the code it also has a bias). In
+# front stands one learned vector, $x_\text{class}$ (`class_token`), the same for every picture: an empty seat in which
+# the answer will collect. Then a learned vector is added to each place, $E_\text{pos}$ (`pos`). It is the only thing
+# that tells where a patch was.
 #
 # ::source minimodels.vit.ViT.embed nodoc
 #
@@ -82,8 +84,8 @@ plt.show()
 #
 # ::source minimodels.vit.ViT.encode nodoc
 #
-# After the last block and one more LayerNorm the class token alone is read: $y = \text{LN}(z_L^0)$, and a linear head turns it into
-# one score a class.
+# After the last block and one more LayerNorm the class token alone is read: $y = \text{LN}(z_L^0)$, and a linear head
+# turns it into one score a class.
 #
 # ::source minimodels.vit.ViT.forward nodoc
 #
@@ -99,10 +101,11 @@ print("ViT-B/16 reads", tuple(base_tokens.shape), "(B, 1 + N, D)")
 # %% [markdown]
 # ## A ViT that knows 64 stickers
 #
-# `tiny-vit` is the same class with small numbers, trained by `lessons/train/vit.py` on scenes of stickers. The pictures below come from
-# seeds and background textures that it never saw. A score alone says little, so others stand beside it: guessing, the same network
-# before training, and two shortcuts that see no shapes. The first compares the colours of the whole picture with those that each
-# class would give it; the second is an oracle that is told which pixels are the sticker's, and compares only their colours.
+# `tiny-vit` is the same class with small numbers, trained by `lessons/train/vit.py` on scenes of stickers. The pictures
+# below come from seeds and background textures that it never saw. A score alone says little, so others stand beside it:
+# guessing, the same network before training, and two shortcuts that see no shapes. The first compares the colours of
+# the whole picture with those that each class would give it; the second is an oracle that is told which pixels are the
+# sticker's, and compares only their colours.
 
 # %%
 import minimodels
@@ -145,8 +148,9 @@ show(Table(["who answers", "right of 64 classes"], [
 # %% [markdown]
 # ## Where does the class token look?
 #
-# Only attention can bring something into the class token's seat, so its row of attention weights says which patches it took from. The
-# kernel that runs never shows these weights; `Attention.weights` computes the same ones in the open ([[2.1]]).
+# Only attention can bring something into the class token's seat, so its row of attention weights says which patches it
+# took from. The kernel that runs never shows these weights; `Attention.weights` computes the same ones in the open
+# ([[2.1]]).
 
 # %% alt="Four scenes, each with its sticker (a dog, a rocket, an umbrella, a crab) and below it a heat map of 8 x 8 patches: the class token's attention in the last block. Most bright patches lie on the sticker or at its edge." caption="Above: the scenes. Below: how much the class token takes from each patch, mean of the heads, in the last block."
 from lessons.figures import gallery
@@ -172,8 +176,9 @@ gallery(scenes + heat, names, columns=4)
 plt.show()
 
 # %% [markdown]
-# Four pictures prove nothing: they were chosen. So count over all pictures of the exam. For each block: what share of the class token's
-# weight on patches goes to patches that the sticker touches, and what share would an even look give them?
+# Four pictures prove nothing: they were chosen. So count over all pictures of the exam. For each block: what share of
+# the class token's weight on patches goes to patches that the sticker touches, and what share would an even look give
+# them?
 
 # %%
 from lessons.stickers.scenes import draw
@@ -198,25 +203,27 @@ show(Table(["block", "trained", "untrained", "even look"], [
 ]))
 
 # %% [markdown]
-# An attention map shows where a token took something from, not why, and not whether it mattered. It is a way to look, not a proof.
+# An attention map shows where a token took something from, not why, and not whether it mattered. It is a way to look,
+# not a proof.
 #
 # ## Does it matter where the patches are?
 #
-# Attention is a weighted mean over a set: reorder the tokens and each token's answer stays the same ([[2.1]]). The order enters at one
-# place only, `+ self.pos`. So there are three ways to disturb it:
+# Attention is a weighted mean over a set: reorder the tokens and each token's answer stays the same ([[2.1]]). The
+# order enters at one place only, `+ self.pos`. So there are three ways to disturb it:
 #
 # 1. **Shuffle the patches** and leave the positions where they are: the picture itself is torn up.
-# 2. **Drop the positions**: add the same vector (their mean) everywhere. Each patch is whole, and nobody knows where it was.
+# 2. **Drop the positions**: add the same vector (their mean) everywhere. Each patch is whole, and nobody knows where it
+#    was.
 # 3. **Shuffle both together**: each patch keeps its own position vector, and the sequence is in another order.
 #
 # ::predict
-#     Untouched, the tiny ViT is right in {=learned:.1%} of the pictures. How often is it right in each of the three cases? Write down
-#     three numbers before you go on, and say which of them you are sure of.
+#     Untouched, the tiny ViT is right in {=learned:.1%} of the pictures. How often is it right in each of the three
+#     cases? Write down three numbers before you go on, and say which of them you are sure of.
 #
 #     ---
-#     Only case 3 could be known beforehand: exactly the same answers. A transformer has no first and last token, it has tokens with
-#     positions written into them. Cases 1 ({=torn:.1%}) and 2 ({=lost:.1%}) are a question to this model and this task, and most people
-#     guess far too low.
+#     Only case 3 could be known beforehand: exactly the same answers. A transformer has no first and last token, it has
+#     tokens with positions written into them. Cases 1 ({=torn:.1%}) and 2 ({=lost:.1%}) are a question to this model
+#     and this task, and most people guess far too low.
 
 # %%
 order = torch.randperm(64, generator=torch.Generator().manual_seed(1))
@@ -260,13 +267,14 @@ gallery([exam.images[dog], torn_picture], said, columns=2, cell=2.4)
 plt.show()
 
 # %% [markdown]
-# To name one sticker, a bag of patches is enough: eyes, fur and colours of a dog are on single patches, and the last row shows how
-# far even colours alone would go. Training rewards what lowers the loss; nothing asked this model where a part lies, so it hardly
-# learned to use it. Larger models on photographs lean the same way: in the paper's own comparison (appendix D.4)
-# a ViT without any position embedding loses about three points on ImageNet, no more.
+# To name one sticker, a bag of patches is enough: eyes, fur and colours of a dog are on single patches, and the last
+# row shows how far even colours alone would go. Training rewards what lowers the loss; nothing asked this model where a
+# part lies, so it hardly learned to use it. Larger models on photographs lean the same way: in the paper's own
+# comparison (appendix D.4) a ViT without any position embedding loses about three points on ImageNet, no more.
 #
-# So are positions worth little? No. They are the only way to *ever* learn anything about places. Without them a picture and its torn
-# version are the same set of vectors, and get the same answer from every transformer, however long it is trained:
+# So are positions worth little? No. They are the only way to *ever* learn anything about places. Without them a picture
+# and its torn version are the same set of vectors, and get the same answer from every transformer, however long it is
+# trained:
 
 # %%
 def largest_change(pos):
@@ -281,13 +289,14 @@ print(f"with positions, tearing moves them by up to {largest_change(model.pos):.
 print(f"without, by round-off only: {largest_change(nowhere) < 1e-3}")
 
 # %% [markdown]
-# A question such as "is the dog left of the tree?" has no answer there. Remember this page in [[3.3]], where a model *has* positions,
-# and still does not learn to answer it.
+# A question such as "is the dog left of the tree?" has no answer there. Remember this page in [[3.3]], where a model
+# *has* positions, and still does not learn to answer it.
 #
-# What `pos` learned all the same can be looked at. Its vectors started as noise, and nobody told the model that patch 9 lies below
-# patch 1. If it found out, a place's vector should be most like those of its neighbours (the paper's figure 7).
+# What `pos` learned all the same can be looked at. Its vectors started as noise, and nobody told the model that patch 9
+# lies below patch 1. In ViTs trained on photographs each place's vector ends up most like those of its neighbours, its
+# row and its column (the paper's figure 7). What happened here?
 
-# %% alt="Four maps of 8 x 8 places. Each shows how alike the position vector of one place, named in its title, is to all others. The brightest place is the place itself; around it, or along its row and column, it is brighter than far away." caption="Cosine of one place's vector with all 64, the mean over all places taken off before; negative values are black."
+# %% alt="Four maps of 8 x 8 places. Each shows how alike the position vector of one place, named in its title, is to all others. For places near the border a whole square ring is bright: all places equally far from the border. For a place in the middle the middle is bright." caption="Cosine of one place's vector with all 64, the mean over all places taken off before; the darkest colour is zero or less."
 def likeness(table):
     """Cosine of each place's vector with each other's: (places, places)."""
     centred = table.detach() - table.detach().mean(0)
@@ -302,17 +311,22 @@ gallery(pictures, [f"row {r + 1}, column {c + 1}" for r, c in places])
 plt.show()
 
 # %% [markdown]
+# Rings: places that lie equally far from the border are alike. No sticker of this world is cut off by the border, so a
+# patch in the middle shows one far more often than a patch at the edge. That is the one thing about places that helped
+# to lower the loss, and it is the one thing `pos` has learned.
+#
 # ## Another resolution
 #
-# The patches do not care how many they are; the position table does, with its one row a place. For a larger picture the table is
-# treated as what it is, a small image of $h \times w$ pixels with $D$ channels, and resized like one (section 3.2 of the paper):
+# The patches do not care how many they are; the position table does, with its one row a place. For a larger picture the
+# table is treated as what it is, a small image of $h \times w$ pixels with $D$ channels, and resized like one (section
+# 3.2 of the paper):
 #
 # ::source minimodels.vit.ViT.positions nodoc
 #
 # ::source minimodels.blocks.resize_positions nodoc
 #
-# A table of the right shape is easy to get in wrong ways too. Repeat the rows in reading order until there are enough, and nothing
-# complains. So look at what a table should keep: that neighbours are alike and distant places are not.
+# A table of the right shape is easy to get in wrong ways too. Repeat the rows in reading order until there are enough,
+# and nothing complains. So look at what a table should keep: that neighbours are alike and distant places are not.
 
 # %%
 def neighbours(table, side):
@@ -341,24 +355,21 @@ show(Table(["pictures", "positions", "neighbours", "far apart", "right"], [
 ]))
 
 # %% [markdown]
-# Resizing keeps the neighbourhood; repeating destroys it. The last column shows how such a mistake survives: this task does
-# not need places, so its score says nothing about the table. A score is a poor test of a part that the score does not need. How to
-# test a part properly is the subject of [[2.4]].
+# Resizing keeps the neighbourhood; repeating destroys it. The last column shows how such a mistake survives: this task
+# does not need places, so its score says nothing about the table. A score is a poor test of a part that the score does
+# not need. How to test a part properly is the subject of [[2.4]].
 #
-# Which way of resizing is right is decided by the weights you load: timm smooths when it shrinks the table (`antialias=True`),
-# transformers does not. Our `ViT` takes it as an argument.
+# Which way of resizing is right is decided by the weights you load: timm smooths when it shrinks the table
+# (`antialias=True`), transformers does not. Our `ViT` takes it as an argument.
 #
-# ## Write it yourself
+# ## Before you write it yourself
 #
-# ```sh
-# python -m lessons start 2.3     # puts the stubs into my/
-# python -m lessons check 2.3     # holds them against timm and names the mistake
-# ```
+# The exercises stand at the end of the page. Two symptoms that nearly everybody meets:
 #
 # ??? hint "Symptom: all shapes are right, and the result looks like noise"
-#     Rearranging to `(ph pw c)` and not `(c ph pw)` gives vectors of the same length with their numbers in another order. A patch layer
-#     trained with one order reads nonsense in the other. `reshape` straight to `(B, N, 3 P P)` is worse still: it cuts the picture
-#     into stripes, not squares.
+#     Rearranging to `(ph pw c)` and not `(c ph pw)` gives vectors of the same length with their numbers in another
+#     order. A patch layer trained with one order reads nonsense in the other. `reshape` straight to `(B, N, 3 P P)` is
+#     worse still: it cuts the picture into stripes, not squares.
 #
 # ??? hint "Symptom: right on square pictures, wrong on others"
 #     Height and width are exchanged somewhere. Test with 16 x 24 pixels, never with squares alone.
@@ -366,9 +377,12 @@ show(Table(["pictures", "positions", "neighbours", "far apart", "right"], [
 # ::quiz
 #     A ViT was trained at 224 pixels with patches of 16. You feed it 384 x 384. Which of its parameters does not fit?
 #
-#     - [ ] `patch_proj`, because there are more patches :: It is applied to each patch alone; it never knows how many there are.
-#     - [ ] The attention layers, because the sequence is longer :: Their matrices have the shape D x D, whatever the length.
-#     - [x] `pos`, because it has one row a place :: 1 + 14 x 14 rows are there, 1 + 24 x 24 are needed: it has to be resized.
+#     - [ ] `patch_proj`, because there are more patches :: It is applied to each patch alone; it never knows how many
+#       there are.
+#     - [ ] The attention layers, because the sequence is longer :: Their matrices have the shape D x D, whatever the
+#       length.
+#     - [x] `pos`, because it has one row a place :: 1 + 14 x 14 rows are there, 1 + 24 x 24 are needed: it has to be
+#       resized.
 #     - [ ] The head, because it counts tokens :: It reads the class token alone.
 #
 # ## What can go wrong
@@ -384,10 +398,12 @@ show(Table(["pictures", "positions", "neighbours", "far apart", "right"], [
 # ## The paper, and the same lines in the libraries
 #
 # Section 3.1 has equations 1 to 4, section 3.2 the resizing, figure 7 the positions and the attention. The paper's
-# model keeps a second hidden layer in the head during pre-training; released classifiers have one linear layer, as here.
+# model keeps a second hidden layer in the head during pre-training; released classifiers have one linear layer, as
+# here.
 #
-# In **timm** the model is `timm.models.vision_transformer.VisionTransformer`: `patch_embed` is a convolution with stride $P$ (the same
-# numbers as our linear layer, kept as a square kernel), `_pos_embed` is the second half of our `embed`, `forward_features` is `encode`,
-# and `forward_head` the rest. Its `global_pool="avg"` is our `mean_pool`. In **transformers** it is `ViTForImageClassification` around a
-# `ViTModel`; q, k and v are three layers there, and another picture size must be asked for (`interpolate_pos_encoding=True`). How the
-# names are matched is the next lesson, [[2.4]].
+# In **timm** the model is `timm.models.vision_transformer.VisionTransformer`: `patch_embed` is a convolution with
+# stride $P$ (the same numbers as our linear layer, kept as a square kernel), `_pos_embed` is the second half of our
+# `embed`, `forward_features` is `encode`, and `forward_head` the rest. Its `global_pool="avg"` is our `mean_pool`. In
+# **transformers** it is `ViTForImageClassification` around a `ViTModel`; q, k and v are three layers there, and another
+# picture size must be asked for (`interpolate_pos_encoding=True`). How the names are matched is the next lesson,
+# [[2.4]].

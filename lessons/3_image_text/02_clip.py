@@ -1,8 +1,8 @@
 """CLIP: two towers that meet in one cosine
 
-A network turns a picture into a vector, another one turns a sentence into a vector. What makes the two comparable, so that a sentence
-can find its picture? This page takes CLIP apart: what each tower does, the one number in which they meet, and why the text tower may
-stop long before the end.
+A network turns a picture into a vector, another one turns a sentence into a vector. What makes the two comparable, so
+that a sentence can find its picture? This page takes CLIP apart: what each tower does, the one number in which they
+meet, and why the text tower may stop long before the end.
 
 nav: CLIP
 minutes: 20
@@ -14,10 +14,10 @@ code: minimodels/clip.py
 # %% [markdown]
 # ## Two towers, one number
 #
-# CLIP is two models that never see each other's input. Each ends in a vector of the same length $E$; whether a picture $I$ and a text
-# $T$ belong together is the cosine of their vectors, times a learned scale:
+# CLIP is two models that never see each other's input. Each ends in a vector of the same length $E$; whether a picture
+# $I$ and a text $T$ belong together is the cosine of their vectors, times a learned scale:
 
-# %%
+# %% fold="The code of this drawing"
 from lessons.diagrams import Drawing, show
 
 drawing = Drawing(600, 190, "A picture goes through the image tower and a text "
@@ -51,8 +51,8 @@ show(drawing)
 #
 # ::source minimodels.clip.DualEncoder nodoc
 #
-# $s$ is `logit_scale`, a logarithm, so that the scale stays positive however training moves it. $1/e^s$ is what the paper calls the
-# temperature. The embedded model that the book trained on Sticker World has learned one of its own:
+# $s$ is `logit_scale`, a logarithm, so that the scale stays positive however training moves it. $1/e^s$ is what the
+# paper calls the temperature. The embedded model that the book trained on Sticker World has learned one of its own:
 
 # %%
 import torch
@@ -104,8 +104,8 @@ for number, words in enumerate(pairs.captions, start=1):
     print(f"{number}  {words}")
 
 # %% [markdown]
-# A cosine lies between -1 and 1, and a softmax over such numbers is nearly flat: it needs the scale to become decided. The first
-# picture's row, as probabilities of the five captions:
+# A cosine lies between -1 and 1, and a softmax over such numbers is nearly flat: it needs the scale to become decided.
+# The first picture's row, as probabilities of the five captions:
 
 # %%
 for name, factor in (("scale 1", 1.0), ("learned", scale)):
@@ -120,13 +120,13 @@ for name, factor in (("scale 1", 1.0), ("learned", scale)):
 # ::source minimodels.clip.ImageTower.forward nodoc
 #
 # Beside the ViT of [[2.3]] there is one more LayerNorm *before* the first block (`norm_pre`, in section 2.4 the one
-# change to the architecture), the patch layer has no bias, and in place of a classifier's head stands a matrix `proj` that turns the class
-# token into the shared space. It has no bias either.
+# change to the architecture), the patch layer has no bias, and in place of a classifier's head stands a matrix `proj`
+# that turns the class token into the shared space. It has no bias either.
 #
 # ??? note "The other image tower: a ResNet that ends in attention"
-#     Half of the released CLIPs see with a ResNet (RN50, RN101, RN50x4 ...). It is changed in three places: three small convolutions
-#     at the start instead of one large one, average pooling wherever a stride would skip pixels, and at the end, instead of the mean
-#     over all places, one attention layer in which *the mean asks all places*:
+#     Half of the released CLIPs see with a ResNet (RN50, RN101, RN50x4 ...). It is changed in three places: three small
+#     convolutions at the start instead of one large one, average pooling wherever a stride would skip pixels, and at
+#     the end, instead of the mean over all places, one attention layer in which *the mean asks all places*:
 #
 #     ::source minimodels.clip_resnet.AttentionPool.forward nodoc
 #
@@ -134,17 +134,17 @@ for name, factor in (("scale 1", 1.0), ("learned", scale)):
 #
 # ## The text tower, and where it may stop
 #
-# The text tower is a stack of the same blocks with a causal mask: token $i$ sees the tokens $0 \dots i$ and nothing behind. A caption
-# becomes `start, words ..., end, 0, 0, 0 ...`, filled up to the context length (77 in the released models), and the answer is read at the
-# end token, the only one that has seen the whole caption.
+# The text tower is a stack of the same blocks with a causal mask: token $i$ sees the tokens $0 \dots i$ and nothing
+# behind. A caption becomes `start, words ..., end, 0, 0, 0 ...`, filled up to the context length (77 in the released
+# models), and the answer is read at the end token, the only one that has seen the whole caption.
 #
 # ::predict answer="{=caption_tokens}"
-#     The caption below becomes 77 ids. For how many of the 77 places do you have to compute anything, to get exactly the same answer?
-#     (The caption is "{=caption}"; each of its words is one token.)
+#     The caption below becomes 77 ids. For how many of the 77 places do you have to compute anything, to get exactly
+#     the same answer? (The caption is "{=caption}"; each of its words is one token.)
 #
 #     ---
-#     Up to the end token and not one more: start, the pieces of the words, end. What stands behind it cannot be seen from there, because
-#     no token looks forward.
+#     Up to the end token and not one more: start, the pieces of the words, end. What stands behind it cannot be seen
+#     from there, because no token looks forward.
 
 # %%
 from minimodels.tokenizers import BytePairTokenizer
@@ -158,14 +158,15 @@ caption_tokens = int(their_ids.argmax(dim=-1)) + 1
 print("end of text after", caption_tokens, "tokens")
 
 # %% [markdown]
-# The end token has the largest id of all, so `argmax` finds it; where it stands twice, the first one counts. `forward` cuts all rows
-# behind the last end token of the batch:
+# The end token has the largest id of all, so `argmax` finds it; where it stands twice, the first one counts. `forward`
+# cuts all rows behind the last end token of the batch:
 #
 # ::source minimodels.clip.TextTower.forward nodoc
 #
 # ::source minimodels.clip.TextTower.encode nodoc
 #
-# Is it really the same? In float64, with captions of different lengths in one batch, against the run over the whole context:
+# Is it really the same? In float64, with captions of different lengths in one batch, against the run over the whole
+# context:
 
 # %%
 from lessons.stickers.exams import training_scenes
@@ -183,10 +184,10 @@ print(f"{len(ids)} captions of {lengths.min():.0f} to {lengths.max():.0f} "
       f"tokens; equal to 1e-12: {gap < 1e-12}")
 
 # %% [markdown]
-# What does it save? The text tower of ViT-B/32 at its true size, with random numbers (they cost the same): operations counted, and
-# the time it took where this page was made.
+# What does it save? The text tower of ViT-B/32 at its true size, with random numbers (they cost the same): operations
+# counted, and the time it took where this page was made.
 
-# %% alt="A line of the time the text tower needs against the number of places it computes, from 8 to 77. It rises steadily; a dot marks the example caption near the left end, at a small part of the time of all 77." caption="Time of one caption through the text tower of ViT-B/32, one thread, relative to all 77 places. The dot is the caption above."
+# %% alt="Time and operations of the text tower against the number of places it computes, from 8 to 77, each relative to all 77. Both rise steadily; a dot marks the example caption at the left end, at a small part of the time of all 77." caption="One caption through the text tower of ViT-B/32, one thread: time and operations, relative to all 77 places. The dot is the caption above."
 import time
 
 from torch.utils.flop_counter import FlopCounterMode
@@ -199,52 +200,55 @@ big = TextTower(embed_dim=512, context_length=77, vocab_size=49408,
 
 
 @torch.no_grad()
-def seconds(places, runs=5):
-    """The shortest of a few runs over the first places."""
-    taken = []
-    for _ in range(runs):
-        began = time.perf_counter()
-        big.encode(their_ids[:, :places])
-        taken.append(time.perf_counter() - began)
-    return min(taken)
+def seconds(places):
+    """How long the first places take."""
+    began = time.perf_counter()
+    big.encode(their_ids[:, :places])
+    return time.perf_counter() - began
 
 
 def operations(places):
+    """Multiplications and additions of the same."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         big.encode(their_ids[:, :places])
     return counter.get_total_flops()
 
 
 places = [caption_tokens, 16, 32, 48, 64, 77]
-times = [seconds(n) for n in places]
+rounds = [[seconds(n) for n in places] for _ in range(12)]
+times = [min(column) for column in zip(*rounds)]   # the least disturbed
+work = [operations(n) for n in places]
 figure, axis = plt.subplots(figsize=(5, 2.4), layout="constrained")
-axis.plot(places, [t / times[-1] for t in times], color="#808890")
+axis.plot(places, [w / work[-1] for w in work], ":", label="operations")
+axis.plot(places, [t / times[-1] for t in times], label="time")
 axis.plot(places[0], times[0] / times[-1], "o", color="#b4531a")
-axis.set(xlabel="places computed", ylabel="time", xlim=(0, 80), ylim=(0, 1.1))
+axis.set(xlabel="places computed", xlim=(0, 80), ylim=(0, 1.1))
+axis.legend(loc="lower right")
 plt.show()
 
 # %%
-saved = 1 - operations(caption_tokens) / operations(77)
-print(f"all 77 places: {operations(77) / 1e9:.1f} billion operations")
-print(f"up to the end: {operations(caption_tokens) / 1e9:.1f} billion")
+saved = 1 - work[0] / work[-1]
+print(f"all 77 places: {work[-1] / 1e9:.1f} billion operations")
+print(f"up to the end: {work[0] / 1e9:.1f} billion")
 
 # %% [markdown]
-# {=saved:.0%} of the work was for places that nobody reads. This is why the text tower here is faster than in the reference libraries,
-# which run over the whole context. A tower without a causal mask, BERT's for example, could not stop: there, the end would be seen.
+# {=saved:.0%} of the operations were for places that nobody reads. This is why the text tower here is faster than in
+# the reference libraries, which run over the whole context. A tower without a causal mask, BERT's for example, could
+# not stop: there, the end would be seen.
 #
 # ## Five small mistakes and what they cost
 #
-# Each of these has been made, each runs without an error. `tiny-clip` names one sticker out of 64 on unseen scenes, by the nearest
-# text "a dog", "a cat" ...
+# Each of these has been made, each runs without an error. `tiny-clip` names one sticker out of 64 on unseen scenes, by
+# the nearest text "a dog", "a cat" ...
 #
 # ::predict
-#     The five: QuickGELU ($x \cdot \sigma(1.702\,x)$) in place of the exact GELU with which the model was trained; no `norm_pre`; the text
-#     vector read at the last place and not at the end token; texts left without normalisation; pictures left without normalisation.
-#     Which of them changes no answer at all? Which is the worst?
+#     The five: QuickGELU ($x \cdot \sigma(1.702\,x)$) in place of the exact GELU with which the model was trained; no
+#     `norm_pre`; the text vector read at the last place and not at the end token; texts left without normalisation;
+#     pictures left without normalisation. Which of them changes no answer at all? Which is the worst?
 #
 #     ---
-#     A picture's length multiplies all its logits alike: the largest stays the largest. A text's length does not, it makes some labels
-#     louder than others. Reading the last place reads behind the end, where training never looked.
+#     A picture's length multiplies all its logits alike: the largest stays the largest. A text's length does not, it
+#     makes some labels louder than others. Reading the last place reads behind the end, where training never looked.
 
 # %%
 import copy
@@ -290,11 +294,11 @@ show(Table(["what was changed", "right"], [
 ]))
 
 # %% [markdown]
-# The first one is the treacherous one, because it hardly shows here. OpenAI's weights were trained with QuickGELU, most of open_clip's
-# with the exact GELU, and nothing in the tensors tells which. The answers stay plausible, only the vectors are a little off, in deeper
-# towers a little more:
+# The first one is the treacherous one, because it hardly shows here. OpenAI's weights were trained with QuickGELU, most
+# of open_clip's with the exact GELU, and nothing in the tensors tells which. The answers stay plausible, only the
+# vectors are a little off, in deeper towers a little more:
 
-# %% alt="Two curves, GELU and QuickGELU, between -4 and 4. They lie almost on top of each other; the difference, drawn below ten times enlarged, has its largest values near -2 and 2." caption="The exact GELU and QuickGELU; below, their difference, ten times enlarged."
+# %% fold="The code of this figure" alt="Two curves, GELU and QuickGELU, between -4 and 4. They lie almost on top of each other; the difference, drawn below ten times enlarged, has its largest values near -2 and 2." caption="The exact GELU and QuickGELU; below, their difference, ten times enlarged."
 x = torch.linspace(-5, 5, 401)
 exact, approximate = F.gelu(x), QuickGELU()(x)
 figure, axis = plt.subplots(figsize=(5, 2.6), layout="constrained")
@@ -315,19 +319,17 @@ print(f"the pictures' vectors: mean cosine {same.mean():.4f}, "
       f"lowest {same.min():.4f}")
 
 # %% [markdown]
-# A check on a handful of pictures would not have noticed. A float64 comparison with the reference does at once ([[2.4]]); and our
-# converter takes the activation from the config or from the file's format, or warns that it had to assume one.
+# A check on a handful of pictures would not have noticed. A float64 comparison with the reference does at once
+# ([[2.4]]); and our converter takes the activation from the config or from the file's format, or warns that it had to
+# assume one.
 #
-# ## Write it yourself
+# ## Before you write it yourself
 #
-# ```sh
-# python -m lessons start 3.2     # QuickGELU, end-of-text pooling, the cosine, and a bug to find
-# python -m lessons check 3.2
-# ```
+# The exercises stand at the end of the page. Two symptoms that nearly everybody meets:
 #
 # ??? hint "Symptom: right for single texts, wrong in a batch"
-#     Each row has its own end. `tokens[:, end]` with a vector `end` gives a whole (T, T) table of tokens; you need one place a row:
-#     `tokens[torch.arange(T), end]`.
+#     Each row has its own end. `tokens[:, end]` with a vector `end` gives a whole (T, T) table of tokens; you need one
+#     place a row: `tokens[torch.arange(T), end]`.
 #
 # ??? hint "Symptom: all logits between -1 and 1"
 #     The scale is missing, or `logit_scale` was used without `exp`.
@@ -335,7 +337,8 @@ print(f"the pictures' vectors: mean cosine {same.mean():.4f}, "
 # ::quiz
 #     You encode the same caption alone, and in a batch with a longer one. Do its two vectors agree?
 #
-#     - [ ] No: in the batch more padding is computed :: The padding stands behind its end token and is never seen from there.
+#     - [ ] No: in the batch more padding is computed :: The padding stands behind its end token and is never seen from
+#       there.
 #     - [x] Yes, to round-off :: Causal attention: what comes behind the end token does not reach it.
 #     - [ ] Only with a padding mask :: With a bidirectional tower that would be right. A causal one needs none.
 #
@@ -352,10 +355,12 @@ print(f"the pictures' vectors: mean cosine {same.mean():.4f}, "
 #
 # ## The paper, and the same lines in the libraries
 #
-# Figure 3 is the pseudo-code of the whole model and its loss; section 2.4 describes the towers; tables 19 and 20 list the sizes.
+# Figure 3 is the pseudo-code of the whole model and its loss; section 2.4 describes the towers; tables 19 and 20 list
+# the sizes.
 #
-# OpenAI's own code keeps the sequence axis first and casts LayerNorm to float32. **open_clip** has `CLIP` with `encode_image` and
-# `encode_text` (`normalize=True` is an argument there); its model configs say `quick_gelu` where it applies, and for OpenAI's weights
-# the name ends in `-quickgelu`. **transformers** has `CLIPModel`: `get_image_features` and `get_text_features` give what our `encode_*`
-# give, the activation is `hidden_act` in the config, and the LayerNorm before the blocks is spelled `pre_layrnorm`, with the missing e,
-# in every checkpoint since. All of them compute all 77 places of a text that is padded to 77.
+# OpenAI's own code keeps the sequence axis first and casts LayerNorm to float32. **open_clip** has `CLIP` with
+# `encode_image` and `encode_text` (`normalize=True` is an argument there); its model configs say `quick_gelu` where it
+# applies, and for OpenAI's weights the name ends in `-quickgelu`. **transformers** has `CLIPModel`:
+# `get_image_features` and `get_text_features` give what our `encode_*` give, the activation is `hidden_act` in the
+# config, and the LayerNorm before the blocks is spelled `pre_layrnorm`, with the missing e, in every checkpoint since.
+# All of them compute all 77 places of a text that is padded to 77.

@@ -1,7 +1,8 @@
 """Training CLIP: every other caption in the batch is wrong
 
-Nobody told CLIP what a dog is. It saw pictures with captions and one rule: of all captions in the batch, yours is the right one. This page
-trains with that rule, looks at the run that made the book's tiny CLIP, and finds out what the rule does *not* teach.
+Nobody told CLIP what a dog is. It saw pictures with captions and one rule: of all captions in the batch, yours is the
+right one. This page trains with that rule, looks at the run that made the book's tiny CLIP, and finds out what the rule
+does *not* teach.
 
 nav: Training CLIP
 minutes: 20
@@ -13,10 +14,10 @@ code: lessons/train/clip.py
 # %% [markdown]
 # ## A batch is a riddle
 #
-# Take $B$ pictures and their $B$ captions and compute all $B \times B$ logits $\ell_{ij}$, picture $i$ against caption $j$ ([[3.2]]). On
-# the diagonal are the pairs that belong together; all others are wrong, simply because they came with another picture. So each row is
-# a classification with $B$ classes, "which caption is mine?", and each column is one too, "which picture is mine?". The loss is the
-# mean of the two cross entropies:
+# Take $B$ pictures and their $B$ captions and compute all $B \times B$ logits $\ell_{ij}$, picture $i$ against caption
+# $j$ ([[3.2]]). On the diagonal are the pairs that belong together; all others are wrong, simply because they came with
+# another picture. So each row is a classification with $B$ classes, "which caption is mine?", and each column is one
+# too, "which picture is mine?". The loss is the mean of the two cross entropies:
 #
 # $$
 # L = \frac{1}{2} \left[ -\frac{1}{B} \sum_{i} \log \frac{e^{\ell_{ii}}}{\sum_{j} e^{\ell_{ij}}}
@@ -27,8 +28,8 @@ code: lessons/train/clip.py
 # ::source lessons.train.clip.contrastive_loss
 #
 # ::predict answer="{=chance_loss:.2f}|5.5|ln 256|log(256)|ln(256)"
-#     An untrained model gives every pair nearly the same logit. How large is the loss for a batch of 256? (A natural logarithm of
-#     something you know.)
+#     An untrained model gives every pair nearly the same logit. How large is the loss for a batch of 256? (A natural
+#     logarithm of something you know.)
 #
 #     ---
 #     256 equal chances: the right one has probability 1/256, and $-\ln(1/256) = \ln 256$.
@@ -65,7 +66,7 @@ after = contrastive_loss(all_logits(model, 256)).item()
 print(f"ln 256 = {chance_loss:.3f}")
 print(f"untrained {before:.3f}, trained {after:.3f}")
 
-# %% alt="Two squares of 24 x 24 logits. Left, untrained: columns of about the same shade, no diagonal. Right, trained: a bright diagonal on a darker ground, with a few brighter spots beside it." caption="Logits of the first 24 pairs, untrained and trained, each from its smallest (dark) to its largest value."
+# %% fold="The code of this figure" alt="Two squares of 24 x 24 logits. Left, untrained: columns of about the same shade, no diagonal. Right, trained: a bright diagonal on a darker ground, with a few brighter spots beside it." caption="Logits of the first 24 pairs, untrained and trained, each from its smallest (dark) to its largest value."
 import matplotlib.pyplot as plt
 
 figure, axes = plt.subplots(1, 2, figsize=(6, 3), layout="constrained")
@@ -76,19 +77,19 @@ for axis, clip, name in zip(axes, (untrained, model), ("untrained", "trained")):
 plt.show()
 
 # %% [markdown]
-# The bright spots beside the diagonal are not mistakes: two scenes may both show a dog on grass. The loss calls one of them wrong
-# all the same. Captions that fit several pictures of the batch are the price of a rule that needs no labels.
+# The bright spots beside the diagonal are not mistakes: two scenes may both show a dog on grass. The loss calls one of
+# them wrong all the same. Captions that fit several pictures of the batch are the price of a rule that needs no labels.
 #
 # ## One step of training
 #
-# The data never run out: scene number $n$ is made from its number, so a step needs nothing but the model and its own number, and a run that
-# is interrupted goes on bit for bit.
+# The data never run out: scene number $n$ is made from its number, so a step needs nothing but the model and its own
+# number, and a run that is interrupted goes on bit for bit.
 #
 # ::source lessons.train.clip.Trainer.step nodoc
 #
-# Two optimizers share the work. Muon (Jordan et al. 2024) takes the matrices inside the blocks, AdamW everything else. Muon makes each
-# update of a matrix orthogonal, so that no direction is learned much faster than another. The piecewise run over the image tower only
-# keeps the activations inside the processor's cache; it changes no number.
+# Two optimizers share the work. Muon (Jordan et al. 2024) takes the matrices inside the blocks, AdamW everything else.
+# Muon makes each update of a matrix orthogonal, so that no direction is learned much faster than another. The piecewise
+# run over the image tower only keeps the activations inside the processor's cache; it changes no number.
 #
 # ::source lessons.train.loop.make_optimizers nodoc fold="Who gets which optimizer"
 #
@@ -130,15 +131,15 @@ print(f"loss {lines[0]['loss']:.2f} -> {lines[-1]['loss']:.3f}, "
       f"scale {lines[0]['scale']:.0f} -> {lines[-1]['scale']:.0f}")
 
 # %% [markdown]
-# Where the dotted line is, the training data change. Before it nine of ten scenes show several stickers: their captions have more
-# words, so each picture teaches more. After it half of them show a single one, as the zero-shot question does. Single stickers are
-# harder to tell apart in a batch (two red cars on sand have one and the same caption), so the *loss rises* and the *answers get
-# better*. A loss can only be compared with itself on the same data.
+# Where the dotted line is, the training data change. Before it nine of ten scenes show several stickers: their captions
+# have more words, so each picture teaches more. After it half of them show a single one, as the zero-shot question
+# does. Single stickers are harder to tell apart in a batch (two red cars on sand have one and the same caption), so the
+# *loss rises* and the *answers get better*. A loss can only be compared with itself on the same data.
 #
 # ## The batch sets the difficulty
 #
-# Each picture has $B - 1$ wrong captions to be told from. In a batch of 8 almost any hint is enough; in a large one some other scene also
-# has a dog on grass, and the details begin to matter. That is why CLIP wanted batches of 32,768.
+# Each picture has $B - 1$ wrong captions to be told from. In a batch of 8 almost any hint is enough; in a large one
+# some other scene also has a dog on grass, and the details begin to matter. That is why CLIP wanted batches of 32,768.
 
 # %%
 from lessons.diagrams import Table, show
@@ -156,9 +157,10 @@ show(Table(["batch", "loss by chance", "loss", "own caption first"], rows))
 # %% [markdown]
 # ## The temperature is learned, and why
 #
-# Cosines end at 1. Without a scale the best possible logit would be 1, the worst -1, and the loss could never get small: even a perfect
-# model would give the right caption hardly more than the others. The scale stretches the cosines before the softmax, and since it is a
-# parameter, gradient descent finds out how far. Here is the loss of the same trained vectors under other scales:
+# Cosines end at 1. Without a scale the best possible logit would be 1, the worst -1, and the loss could never get
+# small: even a perfect model would give the right caption hardly more than the others. The scale stretches the cosines
+# before the softmax, and since it is a parameter, gradient descent finds out how far. Here is the loss of the same
+# trained vectors under other scales:
 
 # %% alt="The loss against the scale, both logarithmic. A valley: at a scale of 1 the loss is near that of guessing, it falls steeply to a lowest point and rises again beyond. The learned scale lies on the left side of the bottom; a dashed line marks the limit of 100." caption="Loss of 512 unseen pairs if the scale were another. The dot is the learned one; the dashed line is the limit of 100."
 scale = model.logit_scale.exp().item()
@@ -178,21 +180,21 @@ print(f"learned {scale:.0f}; best for these scenes {best:.0f}")
 print(f"loss at scale 1: {curve[0]:.2f}, by chance {math.log(512):.2f}")
 
 # %% [markdown]
-# A scale that is too large is punished as well: then one confident mistake costs more than many right answers earn. The learned scale
-# lies below the best one for these scenes, and rightly: it was learned where half of the scenes show one sticker and many captions
-# fit two pictures, so that being too sure was expensive. The released CLIPs all sit at the limit of 100; the paper holds it there
-# because larger values made training unstable.
+# A scale that is too large is punished as well: then one confident mistake costs more than many right answers earn. The
+# learned scale lies below the best one for these scenes, and rightly: it was learned where half of the scenes show one
+# sticker and many captions fit two pictures, so that being too sure was expensive. The released CLIPs all sit at the
+# limit of 100; the paper holds it there because larger values made training unstable.
 #
 # ## What the rule does not teach
 #
 # ::predict
-#     In {=len(order.images)} unseen scenes with two stickers we ask which of two captions is nearer to the picture: "a cat left of a dog
-#     on sand", or the same words with the two exchanged, "a dog left of a cat on sand". The model finds the right caption among 500
-#     others nearly always. How often will it get this one right? Guessing gives 50 %.
+#     In {=len(order.images)} unseen scenes with two stickers we ask which of two captions is nearer to the picture: "a
+#     cat left of a dog on sand", or the same words with the two exchanged, "a dog left of a cat on sand". The model
+#     finds the right caption among 500 others nearly always. How often will it get this one right? Guessing gives 50 %.
 #
 #     ---
-#     {=order_right:.1%}. It knows that there is a cat, a dog and sand, and which words the caption has. Which stands left of which
-#     is hardly in its vectors at all.
+#     {=order_right:.1%}. It knows that there is a cat, a dog and sand, and which words the caption has. Which stands
+#     left of which is hardly in its vectors at all.
 
 # %%
 from lessons.stickers import exams
@@ -217,10 +219,9 @@ show(Table(["which caption is nearer?", "right", "guessing"], [
 ]))
 
 # %% [markdown]
-# The second row is better, and the reason is the same as for the first one's failure. A model with positions ([[2.3]]), a text tower
-# that reads in order, a million scenes of which many said "left of". Why is it not
-# learned? Ask the loss. It only pays to tell the caption from *those in the batch*. How often does a batch hold a caption with
-# the same words in another order, so that only the order could tell?
+# A model with positions ([[2.3]]), a text tower that reads in order, a million scenes of which many said "left of". Why
+# is the first row not learned? Ask the loss. It only pays to tell the caption from *those in the batch*. How often does
+# a batch hold a caption with the same words in another order, so that only the order could tell?
 
 # %%
 from collections import Counter
@@ -240,15 +241,15 @@ print(f"{pairs} captions, {needed} of them needed their order")
 print(f"mean cosine of a caption and its swapped one: {alike:.3f}")
 
 # %% [markdown]
-# Practically never. The bag of words is enough to win, so the bag of words is what it learns, and the two captions become
-# almost the same vector. A red car and a blue car do meet in one batch, so *red* next to *car* pays, and some of the
-# binding is learned. Large CLIPs trained on the web show the same weakness (Yuksekgonul et al. 2023 call it "behaving like bags of
-# words"). In a trial with swapped captions put into every batch as extra wrong answers, this tiny one did not learn it either; a
-# single vector for a whole picture is a hard place to keep who is left of whom. Models that let words look at *places* in the picture do
-# better; part 4 builds them.
+# Practically never. The bag of words is enough to win, so the bag of words is what it learns, and the two captions
+# become almost the same vector. The second row is better for the same reason: a red car and a blue car do meet in one
+# batch, so *red* next to *car* pays, and some of it is learned. Large CLIPs trained on the web show the same weakness
+# (Yuksekgonul et al. 2023 call it "behaving like bags of words"). In a trial with swapped captions put into every batch
+# as extra wrong answers, this tiny one did not learn it either; a single vector for a whole picture is a hard place to
+# keep who is left of whom. Models that let words look at *places* in the picture do better; part 4 builds them.
 #
-# Two more questions that a score on familiar pictures does not answer: combinations that training never showed (a dog on *water*, held
-# out on purpose), and stickers in colours that are not their own:
+# Two more questions that a score on familiar pictures does not answer: combinations that training never showed (a dog
+# on *water*, held out on purpose), and stickers in colours that are not their own:
 
 # %%
 exam_rows = []
@@ -267,33 +268,37 @@ show(Table(["one sticker of 64", "tiny CLIP", "untrained", "colours",
             "colours, told the pixels"], exam_rows))
 
 # %% [markdown]
-# The last two columns see no shapes: one compares the colours of the whole picture with those each class would give it, the other is
-# an oracle that is told which pixels are the sticker's. In the first two rows the oracle does as well as anything can, so they do not
-# prove that the model knows shapes. And between them the model loses points that the oracle keeps: what it learned about a dog
-# includes the ground dogs stand on. The third row asks for shape: there the colours point to another class and both shortcuts fall,
-# and what the model has above them is shape.
+# The last two columns see no shapes: one compares the colours of the whole picture with those each class would give it,
+# the other is an oracle that is told which pixels are the sticker's. In the first two rows the oracle does as well as
+# anything can, so they do not prove that the model knows shapes. And between them the model loses points that the
+# oracle keeps: what it learned about a dog includes the ground dogs stand on. The third row asks for shape: there the
+# colours point to another class and both shortcuts fall, and what the model has above them is shape.
 #
-# ## Write it yourself
+# ## Train it yourself
 #
 # ```sh
-# python -m lessons start 3.3       # the contrastive loss, and a training step with one wrong line
-# python -m lessons check 3.3
-# python -m lessons.train.clip --steps 300 --run my/clip      # a few minutes: the first part of the curve
-# python -m lessons.train.clip --evaluate                     # the committed weights, all figures
+# python -m lessons.train.clip --steps 300 --run my/clip   # a short run
+# python -m lessons.train.clip --evaluate                  # the book's weights
 # ```
 #
+# The first needs a few minutes and reaches more than one would think; the second prints every figure of the model card.
+# The exercises stand at the end of the page. Two symptoms that nearly everybody meets:
+#
 # ??? hint "Symptom: the loss stays at ln B"
-#     The vectors are not normalised and the scale is tiny, or the labels are `zeros` and not `arange(B)`: then every picture is told that
-#     caption 0 is its own.
+#     The vectors are not normalised and the scale is tiny, or the labels are `zeros` and not `arange(B)`: then every
+#     picture is told that caption 0 is its own.
 #
 # ??? hint "Symptom: the loss is fine and retrieval works in one direction only"
 #     One of the two cross entropies is missing. Transpose the logits for the other one; the answers stay `arange(B)`.
 #
 # ::quiz
-#     You train on two GPUs with 256 pairs each, and each computes its own loss. What have you lost compared with one batch of 512?
+#     You train on two GPUs with 256 pairs each, and each computes its own loss. What have you lost compared with one
+#     batch of 512?
 #
-#     - [ ] Nothing, the gradients are averaged :: The averages are of easier riddles: each picture has 255 wrong captions and not 511.
-#     - [x] Half of the wrong captions of each picture :: To have them all, the embeddings are gathered from all GPUs before the logits are made; the large CLIPs were trained so.
+#     - [ ] Nothing, the gradients are averaged :: The averages are of easier riddles: each picture has 255 wrong
+#       captions and not 511.
+#     - [x] Half of the wrong captions of each picture :: To have them all, the embeddings are gathered from all GPUs
+#       before the logits are made; the large CLIPs were trained so.
 #     - [ ] The symmetric loss :: Both directions exist on each GPU.
 #
 # ## What can go wrong
@@ -308,9 +313,10 @@ show(Table(["one sticker of 64", "tiny CLIP", "untrained", "colours",
 #
 # ## The paper, and the same lines in the libraries
 #
-# Figure 3 gives loss and model in a dozen lines, section 2.5 the recipe. Two things there are easy to overlook: the weight decay leaves
-# out gains and biases, and the scale is clipped.
+# Figure 3 gives loss and model in a dozen lines, section 2.5 the recipe. Two things there are easy to overlook: the
+# weight decay leaves out gains and biases, and the scale is clipped.
 #
-# **open_clip** has the loss in `ClipLoss`; with `local_loss` and `gather_with_grad` it gathers the embeddings of all GPUs, and
-# `logit_scale` is clamped in the training loop as here. **transformers**' `CLIPModel` returns the same loss with `return_loss=True`;
-# its helper `clip_loss` takes the text-to-image logits and transposes them for the second half.
+# **open_clip** has the loss in `ClipLoss`; with `local_loss` and `gather_with_grad` it gathers the embeddings of all
+# GPUs, and `logit_scale` is clamped in the training loop as here. **transformers**' `CLIPModel` returns the same loss
+# with `return_loss=True`; its helper `clip_loss` takes the text-to-image logits and transposes them for the second
+# half.

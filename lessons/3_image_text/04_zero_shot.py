@@ -1,7 +1,8 @@
 """Zero-shot: a classifier made of sentences
 
-A CLIP has no classes. Give it a list of words and it has: write a sentence around each word, and the nearest sentence is the answer. How
-much does the sentence matter, how good is it beside a classifier trained on labels, and what does it say when none of your words is right?
+A CLIP has no classes. Give it a list of words and it has: write a sentence around each word, and the nearest sentence
+is the answer. How much does the sentence matter, how good is it beside a classifier trained on labels, and what does it
+say when none of your words is right?
 
 nav: Zero-shot
 minutes: 20
@@ -13,9 +14,9 @@ code: minimodels/templates.py
 # %% [markdown]
 # ## From words to a classifier
 #
-# For each label, fill the word into one or several sentences (templates), encode them, make each vector one unit long, take the mean,
-# and make that one unit long again. The vectors of all labels, below each other, are the weight matrix of a linear classifier that
-# nobody trained:
+# For each label, fill the word into one or several sentences (templates), encode them, make each vector one unit long,
+# take the mean, and make that one unit long again. The vectors of all labels, below each other, are the weight matrix
+# of a linear classifier that nobody trained:
 #
 # $$
 # w_c = \frac{\sum_{k} t_{ck}}{\big\lVert \sum_{k} t_{ck} \big\rVert}, \quad
@@ -57,14 +58,15 @@ print(f"guessing: {1 / 64:.1%}")
 # ## The sentence matters
 #
 # ::predict
-#     Six templates: `dog` alone, `a dog`, `a picture of a dog`, `a dog on grass`, `a photo of a dog.` (the standard one of the paper) and
-#     `a bad photo of the dog.` (one of the eighty that CLIP's authors used on ImageNet). All six for the same pictures, of which only
-#     some are on grass. Which is the best, which is the worst?
+#     Six templates: `dog` alone, `a dog`, `a picture of a dog`, `a dog on grass`, `a photo of a dog.` (the standard one
+#     of the paper) and `a bad photo of the dog.` (one of the eighty that CLIP's authors used on ImageNet). All six for
+#     the same pictures, of which only some are on grass. Which is the best, which is the worst?
 #
 #     ---
-#     The best ones sound like the captions this model grew up with. "photo", "bad" and "the" never stood in a caption of Sticker World:
-#     they are only noise that pushes every label's vector aside. For OpenAI's CLIP, which grew up with captions from the web, "a photo
-#     of a dog." *is* what captions sound like, and gained 1.3 points on ImageNet (section 3.1.4).
+#     The best ones sound like the captions this model grew up with. "photo", "bad" and "the" never stood in a caption
+#     of Sticker World: they are only noise that pushes every label's vector aside. For OpenAI's CLIP, which grew up
+#     with captions from the web, "a photo of a dog." *is* what captions sound like, and gained 1.3 points on ImageNet
+#     (section 3.1.4).
 
 # %%
 from lessons.diagrams import Table, show
@@ -76,8 +78,9 @@ show(Table(["template", "right"],
              f"{right([t]):.1%}"] for t in SINGLE]))
 
 # %% [markdown]
-# Several templates together make an **ensemble**: the mean of their vectors. What differs between the sentences (small, big, the ground)
-# cancels, what they share (the dog) stays. It costs nothing at the time of use, since the mean is taken once.
+# Several templates together make an **ensemble**: the mean of their vectors. What differs between the sentences (small,
+# big, the ground) cancels, what they share (the dog) stays. It costs nothing at the time of use, since the mean is
+# taken once.
 
 # %%
 GROUNDS = ["on grass", "on sand", "in the sky", "on water", "at night",
@@ -96,20 +99,20 @@ show(Table(["ensemble", "templates", "right"],
             for name, templates in ENSEMBLES.items()]))
 
 # %% [markdown]
-# On this easy exam one good template leaves little to gain. On ImageNet, eighty templates gained 3.5 points over the one standard
-# template (section 3.1.4), and both steps together almost five.
+# On this easy exam one good template leaves little to gain. On ImageNet, eighty templates gained 3.5 points over the
+# one standard template (section 3.1.4), and both steps together almost five.
 #
 # ## A word means what the captions used it for
 #
 # The tokenizer can spell any word ([[3.1]]), so any word may be a label. That does not make it known.
 #
 # ::predict answer="{=puppies}|0 %|none"
-#     In the list of 64 labels we write "puppy" where "dog" was, and leave the other 63 as they are. The exam has {=dogs} pictures of dogs.
-#     How many of them are now called a puppy?
+#     In the list of 64 labels we write "puppy" where "dog" was, and leave the other 63 as they are. The exam has
+#     {=dogs} pictures of dogs. How many of them are now called a puppy?
 #
 #     ---
-#     The letters of *puppy* were never in a caption; its vector points nowhere in particular. The pictures of dogs go to whatever
-#     animal looks most alike. A model that learned from the web has met both words on pictures of dogs.
+#     The word *puppy* was never in a caption; it is spelled in pieces that mean nothing together. The pictures of dogs go
+#     to whatever animal looks most alike. A model that learned from the web has met both words on pictures of dogs.
 
 # %%
 def found(word, label):
@@ -130,13 +133,14 @@ show(Table(["label", "found", "written as", "found"],
             for label, word in SYNONYMS.items()]))
 
 # %% [markdown]
-# The opposite trouble is **polysemy**: one word with two meanings. The paper's examples are ImageNet's *crane*, which is both a bird and
-# a machine, and the *boxer* of a data set of pets, which a model that read the web takes for a sportsman. A word alone gives one
-# vector, somewhere between its meanings; a sentence can say which one is meant: "a photo of a boxer, a type of pet."
+# The opposite trouble is **polysemy**: one word with two meanings. The paper's examples are ImageNet's *crane*, which
+# is both a bird and a machine, and the *boxer* of a data set of pets, which a model that read the web takes for a
+# sportsman. A word alone gives one vector, somewhere between its meanings; a sentence can say which one is meant: "a
+# photo of a boxer, a type of pet."
 #
-# Sticker World was built without such words, but one comes close: *star* is a yellow sticker, and the night sky is full of small bright
-# dots. If the word meant both, then "a star" would lie nearer to night scenes than to others. Here is the mean cosine of "a star" with
-# scenes that have no star sticker:
+# Sticker World was built without such words, but one comes close: *star* is a yellow sticker, and the night sky is full
+# of small bright dots. If the word meant both, then "a star" would lie nearer to night scenes than to others. Here is
+# the mean cosine of "a star" with scenes that have no star sticker:
 
 # %%
 from lessons.stickers.textures import BACKGROUNDS
@@ -150,21 +154,23 @@ rows.append(["(scenes with the sticker)", f"{to_star[kinds == star].mean():.2f}"
 show(Table(["background, no star sticker", 'cosine with "a star"'], rows))
 
 # %% [markdown]
-# No caption ever called the dots stars, so for this model they are none: night stands out from the other grounds by nothing that matters. A
-# second meaning has to be in the captions to be in the model.
+# No caption ever called the dots stars, so for this model they are none: night stands out from the other grounds by
+# nothing that matters. A second meaning has to be in the captions to be in the model.
 #
 # ## Beside a classifier that was trained on labels
 #
-# The other way to use a frozen CLIP is a **linear probe**: throw the text tower away and train a linear classifier on the image vectors,
-# with labelled pictures. With very few pictures a class it has little to go on; with many it should win. Where do they meet?
+# The other way to use a frozen CLIP is a **linear probe**: throw the text tower away and train a linear classifier on
+# the image vectors, with labelled pictures. With very few pictures a class it has little to go on; with many it should
+# win. Where do they meet?
 #
 # ::predict answer="{=crossing}"
-#     Zero-shot is right in {=plain:.1%} without a single labelled picture. We try the probe with 1, 2, 4, 8 and 16 labelled pictures of
-#     each class. Which is the first of them with which it does as well? (Write "none" if you think that 16 are not enough.)
+#     Zero-shot is right in {=plain:.1%} without a single labelled picture. We try the probe with 1, 2, 4, 8 and 16
+#     labelled pictures of each class. Which is the first of them with which it does as well? (Write "none" if you think
+#     that 16 are not enough.)
 #
 #     ---
-#     The figure shows where the curve crosses the line. In the paper it crosses at about 4 pictures a class, as a mean over many data sets
-#     (figure 6). Its point: the words are worth as much as a few examples.
+#     The figure shows where the curve crosses the line. In the paper it crosses at about 4 pictures a class, as a mean
+#     over many data sets (figure 6). Its point: the words are worth as much as a few examples.
 
 # %%
 from lessons.stickers.splits import VAL
@@ -209,7 +215,7 @@ curves = [[probe_accuracy(k, draw) for k in shots] for draw in range(3)]
 mean = [sum(column) / 3 for column in zip(*curves)]
 crossing = next((k for k, m in zip(shots, mean) if m >= plain), "none")
 
-# %% alt="Accuracy against the number of labelled pictures a class, 1 to 16. The linear probe starts well below the zero-shot line, climbs steeply, and reaches the line's height only with many labelled pictures." caption="Linear probe (three draws of the labelled pictures and their mean) and zero-shot, on the same unseen pictures."
+# %% fold="The code of this figure" alt="Accuracy against the number of labelled pictures a class, 1 to 16. The linear probe starts well below the zero-shot line, climbs steeply, and reaches the line's height only with many labelled pictures." caption="Linear probe (three draws of the labelled pictures and their mean) and zero-shot, on the same unseen pictures."
 import matplotlib.pyplot as plt
 
 figure, axis = plt.subplots(figsize=(5.2, 2.8), layout="constrained")
@@ -235,14 +241,14 @@ print(f"zero-shot: {plain:.1%}")
 print(f"the same probe on an untrained tower, 16 pictures: {base:.1%}")
 
 # %% [markdown]
-# The last line says that it is CLIP's vectors that do the work, not the probe. Four pictures a class are 256 labels here, sixteen are
-# 1,024; the sentence took a second to write.
+# The last line says that it is CLIP's vectors that do the work, not the probe. Four pictures a class are 256 labels
+# here, sixteen are 1,024; the sentence took a second to write.
 #
 # ## How sure is it?
 #
-# The softmax gives probabilities, and $e^s$ decides how decided they look. It was learned to lower the loss over *captions in a batch*, not to
-# make these numbers honest. They are honest (calibrated) when, of all answers given with 80 % confidence, 80 % are right; a first check is
-# the mean confidence beside the share of right answers.
+# The softmax gives probabilities, and $e^s$ decides how decided they look. It was learned to lower the loss over
+# *captions in a batch*, not to make these numbers honest. They are honest (calibrated) when, of all answers given with
+# 80 % confidence, 80 % are right; a first check is the mean confidence beside the share of right answers.
 
 # %%
 W = label_embeddings(model, CLASSES, ["{a}"])
@@ -255,9 +261,9 @@ for name, factor in (("1", 1.0), ("10", 10.0), ("30", 30.0),
 show(Table(["scale", "mean confidence", "right"], rows))
 
 # %% [markdown]
-# The answers are the same in every row, since a positive factor does not change which label is nearest. Only the confidence moves:
-# for the same answers it can be made anything. In which row is it most honest? Even there that holds for one list of labels and one
-# kind of picture.
+# The answers are the same in every row, since a positive factor does not change which label is nearest. Only the
+# confidence moves: for the same answers it can be made anything. In which row is it most honest? Even there that holds
+# for one list of labels and one kind of picture.
 #
 # ## When no label is right
 #
@@ -298,21 +304,25 @@ print(f"told apart by cosine:     {separated(present[1], absent[1]):.1%}")
 # %% [markdown]
 # ("Told apart" is how often a picture whose label is there scores above one whose label is not; 50 % is guessing.)
 #
-# The confidence compares labels with each other; it cannot say "none of these". The cosine at least compares the picture with
-# the words. A threshold on it, chosen on pictures of your own, or one more label for "something else", is what can be done.
+# The confidence compares labels with each other; it cannot say "none of these". The cosine at least compares the
+# picture with the words. A threshold on it, chosen on pictures of your own, or one more label for "something else", is
+# what can be done.
 #
 # ## Try it
 #
 # ```sh
-# python -m minimodels zero-shot scene.png dog cat rocket            # tiny CLIP, on a sticker scene
-# python -m minimodels zero-shot photo.jpg dog cat --model openai/clip-vit-base-patch32
-# python -m lessons start 3.4      # templates, the classifier, the probe, and a bug to find
-# python -m lessons check 3.4
+# python -m minimodels zero-shot scene.png dog cat rocket
+# python -m minimodels zero-shot photo.jpg dog cat \
+#     --model openai/clip-vit-base-patch32
 # ```
 #
+# The first asks tiny CLIP about a sticker scene (`python -m lessons tour` writes some), the second the released CLIP
+# about a photograph. The exercises stand at the end of the page. Two symptoms that nearly everybody meets:
+#
 # ??? hint "Symptom: ensembling makes it worse"
-#     Were the vectors made unit vectors *before* the mean? Otherwise long ones (often those of strange sentences) count more. And after the
-#     mean the vector is shorter than one: normalise again, or labels whose sentences disagree are whispered.
+#     Were the vectors made unit vectors *before* the mean? Otherwise long ones (often those of strange sentences) count
+#     more. And after the mean the vector is shorter than one: normalise again, or labels whose sentences disagree are
+#     whispered.
 #
 # ??? hint "Symptom: one label takes nearly everything"
 #     Its vector was not normalised, or its sentence is the only one that sounds like the training captions.
@@ -320,9 +330,12 @@ print(f"told apart by cosine:     {separated(present[1], absent[1]):.1%}")
 # ::quiz
 #     Two labels, "dog" and "cat". CLIP says dog, 99.7 %. What does this number tell?
 #
-#     - [ ] The picture shows a dog with a probability of 99.7 % :: Only if one of the two labels is right at all, and only if the scale is honest.
-#     - [x] Of these two sentences, "a dog" is clearly nearer to the picture :: It is a comparison of the sentences you gave, stretched by the scale.
-#     - [ ] The cosine of the picture with "a dog" is 0.997 :: Cosines of the released CLIPs mostly lie between 0.1 and 0.4; the scale of 100 makes the percent.
+#     - [ ] The picture shows a dog with a probability of 99.7 % :: Only if one of the two labels is right at all, and
+#       only if the scale is honest.
+#     - [x] Of these two sentences, "a dog" is clearly nearer to the picture :: It is a comparison of the sentences you
+#       gave, stretched by the scale.
+#     - [ ] The cosine of the picture with "a dog" is 0.997 :: Cosines of the released CLIPs mostly lie between 0.1 and
+#       0.4; the scale of 100 makes the percent.
 #
 # ## What can go wrong
 #
@@ -336,10 +349,11 @@ print(f"told apart by cosine:     {separated(present[1], absent[1]):.1%}")
 #
 # ## The paper, and the same lines in the libraries
 #
-# Section 3.1.2 has the classifier made of text, 3.1.4 prompts and ensembles, 3.1.5 and figure 6 the comparison with few-shot probes; its
-# limits are in section 6. OpenAI's notebook with the prompts lists the eighty templates and the edited class names.
+# Section 3.1.2 has the classifier made of text, 3.1.4 prompts and ensembles, 3.1.5 and figure 6 the comparison with
+# few-shot probes; its limits are in section 6. OpenAI's notebook with the prompts lists the eighty templates and the
+# edited class names.
 #
-# **open_clip** has `build_zero_shot_classifier(model, tokenizer, classnames, templates)`, which returns the same matrix transposed (one
-# column a class), and keeps the lists as `OPENAI_IMAGENET_TEMPLATES` and `IMAGENET_CLASSNAMES`. **transformers** has
-# `pipeline("zero-shot-image-classification")`: one template, "This is a photo of {}.", unless you pass `hypothesis_template`; it does not
-# ensemble. In both, the confidence is the softmax over the labels you gave.
+# **open_clip** has `build_zero_shot_classifier(model, tokenizer, classnames, templates)`, which returns the same matrix
+# transposed (one column a class), and keeps the lists as `OPENAI_IMAGENET_TEMPLATES` and `IMAGENET_CLASSNAMES`.
+# **transformers** has `pipeline("zero-shot-image-classification")`: one template, "This is a photo of {}.", unless you
+# pass `hypothesis_template`; it does not ensemble. In both, the confidence is the softmax over the labels you gave.

@@ -1,7 +1,7 @@
 """Text-to-image search: 500 pictures, one matrix product
 
-You have five hundred pictures without names and want "a red car on sand". What has to be computed once, what for each question, how do
-you tell how good the search is, and for which questions does it look good while it is not?
+You have five hundred pictures without names and want "a red car on sand". What has to be computed once, what for each
+question, how do you tell how good the search is, and for which questions does it look good while it is not?
 
 nav: Search
 minutes: 15
@@ -13,8 +13,9 @@ code: minimodels/metrics.py
 # %% [markdown]
 # ## The index
 #
-# A picture's vector does not depend on what you will ask. So all pictures are encoded once, made unit vectors and kept: the index,
-# $V \in \mathbb{R}^{N \times E}$. A question becomes a unit vector $t \in \mathbb{R}^E$, and one matrix product gives all cosines:
+# A picture's vector does not depend on what you will ask. So all pictures are encoded once, made unit vectors and kept:
+# the index, $V \in \mathbb{R}^{N \times E}$. A question becomes a unit vector $t \in \mathbb{R}^E$, and one matrix
+# product gives all cosines:
 #
 # $$
 # \text{scores} = V t \in \mathbb{R}^{N}, \qquad \text{hits} = \operatorname{topk}(\text{scores}, k)
@@ -24,11 +25,11 @@ code: minimodels/metrics.py
 #     How many kilobytes does the index of 500 pictures need, with vectors of {=V.shape[1]} numbers in float32?
 #
 #     ---
-#     500 x {=V.shape[1]} x 4 bytes. The pixels of the same pictures, 64 x 64 with 3 bytes each, are {=pixel_bytes // index_bytes} times as much.
+#     500 x {=V.shape[1]} x 4 bytes. The pixels of the same pictures, 64 x 64 with 3 bytes each, are {=pixel_bytes //
+#     index_bytes} times as much.
 
 # %%
 import torch
-import torch.nn.functional as F
 
 import minimodels
 from lessons.stickers.exams import captioned
@@ -51,8 +52,10 @@ def search(text, k=4):
     return best.indices.tolist(), best.values.tolist()
 
 
-# %% alt="Four rows of four sticker scenes, one row for each question: a guitar; a red car; a penguin in the sky; a cactus and a star. Nearly all first hits show what was asked for; under hits that lack a part of it stands 'not asked for'." caption="The four best of 500 for four questions, with their cosines. The first one of a row is the answer a search would open."
+# %% alt="Four rows of four sticker scenes, one row for each question, with how many pictures would be right. For a guitar, a penguin in the sky, and a cactus and a star the first hits are right. For a red car all four are wrong: purple and blue cars alone on their ground, and other red things." caption="The four best of 500 for four questions, with their cosines. In brackets: how many of the 500 would be right."
 import matplotlib.pyplot as plt
+
+from lessons.stickers.textures import BACKGROUNDS
 
 questions = {
     "a guitar": {"guitar"},
@@ -64,7 +67,6 @@ questions = {
 
 def facts(scene):
     """All that a question may ask of a scene, as a set of words."""
-    from lessons.stickers.textures import BACKGROUNDS
     found = {BACKGROUNDS[scene.background]}
     for sticker in scene.stickers:
         found |= {sticker.name, f"{sticker.colour_name} {sticker.name}"}
@@ -73,24 +75,43 @@ def facts(scene):
 
 
 known = [facts(scene) for scene in pairs.scenes]
-figure, axes = plt.subplots(4, 4, figsize=(5.6, 6.9), layout="constrained")
+figure, axes = plt.subplots(4, 4, figsize=(5.6, 7.2), layout="constrained")
+figure.get_layout_engine().set(hspace=0.07)
 for row, (question, wanted) in zip(axes, questions.items()):
-    row[0].set_title(question, loc="left", fontsize=11)
+    count = sum(wanted <= facts_of_one for facts_of_one in known)
+    row[0].set_title(f"{question} ({count})", loc="left", fontsize=11)
     for axis, number, score in zip(row, *search(question)):
         axis.imshow(pairs.images[number])
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
         right = wanted <= known[number]
-        axis.set_xlabel(f"{score:.2f}" + ("" if right else ", not asked for"))
+        axis.set_xlabel(f"{score:.2f}" + ("" if right else "  wrong"))
 plt.show()
 
 # %% [markdown]
-# A search always gives $k$ hits, also when nothing fits, just as a softmax gives its hundred percent ([[3.4]]).
+# A search always gives $k$ hits, also when nothing fits, just as a softmax gives its hundred percent ([[3.4]]). And the
+# second row has a lesson of its own: several pictures show a red car, and none of them is found. Look at what is found:
+# pictures with one thing on them. Is that so for other questions?
+
+# %%
+from lessons.stickers.captions import GROUND_WORDS, with_article
+from lessons.stickers.sheet import CLASSES, COLOURABLE, COLOURS
+
+alone = [len(scene.stickers) == 1 for scene in pairs.scenes]
+hits = [n for name in CLASSES for n in search(with_article(name), k=5)[0]]
+share_alone = sum(alone) / 500
+share_of_hits = sum(alone[n] for n in hits) / len(hits)
+print(f"pictures with one sticker: {share_alone:.0%} of the collection,")
+print(f"{share_of_hits:.0%} of the five best for 'a dog', 'a cat' and so on")
+
+# %% [markdown]
+# One vector holds a whole picture. In a crowded one it points to several things at once, and a question for one of them
+# meets only a part of it. A short question finds pictures that *are* what it says, not pictures that *contain* it.
 #
 # ## How good is it? Recall at k
 #
-# Take pictures whose captions are known, search with each caption, and look how often its own picture is among the first $k$. That is
-# **recall at k**, R@k:
+# Take pictures whose captions are known, search with each caption, and look how often its own picture is among the
+# first $k$. That is **recall at k**, R@k:
 #
 # $$
 # \text{R@}k = \frac{1}{Q} \sum_{q=1}^{Q} \big[\, \text{the right picture of } q \text{ is among its } k \text{ best} \,\big]
@@ -100,9 +121,9 @@ plt.show()
 #
 # ::source minimodels.metrics.recall_at nodoc
 #
-# Two details decide whether such a number can be trusted. Equal scores count against us: a broken model that gives every picture
-# the same score gets no hit, and not all of them. And the number of pictures belongs to the result: R@1 of 1,000 is harder than R@1
-# of 100.
+# Two details decide whether such a number can be trusted. Equal scores count against us: a broken model that gives
+# every picture the same score gets no hit, and not all of them. And the number of pictures belongs to the result: R@1
+# of 1,000 is harder than R@1 of 100.
 
 # %%
 from lessons.diagrams import Table, show
@@ -128,18 +149,19 @@ show(Table(["who searches", *(f"R@{k}" for k in KS)], [
 ]))
 
 # %% [markdown]
-# The oracle in the third row is told what is in each scene and how large, works out the colours that the picture should have,
-# and finds the picture whose colours are nearest. It reads no shapes. What tiny CLIP has above it had to be seen.
+# The oracle in the third row is told what is in each scene and how large, works out the colours that the picture should
+# have, and finds the picture whose colours are nearest. It reads no shapes. What tiny CLIP has above it had to be seen.
 #
 # ## Do not forget to normalise. Which side?
 #
 # ::predict
-#     Somebody leaves out one of the two normalisations. Once the pictures in the index keep their length, once the question does.
-#     Which of the two changes the list of hits, and which cannot?
+#     Somebody leaves out one of the two normalisations. Once the pictures in the index keep their length, once the
+#     question does. Which of the two changes the list of hits, and which cannot?
 #
 #     ---
-#     The length of the question multiplies all of *its* scores alike, so its order of pictures stays. The lengths of the pictures differ
-#     from row to row: long vectors come first whatever is asked. (When pictures choose texts, as in zero-shot, it is the other way round.)
+#     The length of the question multiplies all of *its* scores alike, so its order of pictures stays. The lengths of
+#     the pictures differ from row to row: long vectors come first whatever is asked. (When pictures choose texts, as in
+#     zero-shot, it is the other way round.)
 
 # %%
 with torch.no_grad():
@@ -156,8 +178,8 @@ print(f"lengths of the pictures' vectors: {lengths.min():.1f} "
       f"to {lengths.max():.1f}")
 
 # %% [markdown]
-# How much it costs depends on how unequal the lengths are; here they are alike, and the mistake hides. Normalise all the same: it is
-# one line, and the next model's lengths are not yours to choose.
+# How much it costs depends on how unequal the lengths are; here they are alike, and the mistake hides. Normalise all
+# the same: it is one line, and the next model's lengths are not yours to choose.
 #
 # An index does not need all its digits either. Unit vectors in half precision, or as whole numbers from -127 to 127:
 
@@ -171,23 +193,19 @@ show(Table(["index", "bytes a picture", "R@1", "R@10"], [
     for size, (name, index) in zip((4, 2, 1), kinds.items())]))
 
 # %% [markdown]
-# For a few hundred thousand pictures one matrix product is fast enough, and it is exact. Libraries such as FAISS trade a little
-# recall for speed beyond that: they look only where the hits are likely.
+# For a few hundred thousand pictures one matrix product is fast enough, and it is exact. Libraries such as FAISS trade
+# a little recall for speed beyond that: they look only where the hits are likely.
 #
 # ## Questions of your own
 #
-# Captions that describe a whole scene are easy: they name everything, and one rare sticker is enough to find the picture. People ask
-# shorter. Since the world is made, we know the right answers for any question: several pictures may be right, and R@1 is then how often
-# *the first hit* is one of them.
+# Captions that describe a whole scene are easy: they name everything, and one rare sticker is enough to find the
+# picture. People ask shorter. Since the world is made, we know the right answers for any question: several pictures may
+# be right, and R@1 is then how often *the first hit* is one of them.
 #
-# For each kind of question there is a shortcut: leave out the word that matters. If "a car" finds as many red cars as "a red car", then
-# the word *red* did nothing.
+# For each kind of question there is a shortcut: leave out the word that matters. If "a car" finds as many red cars as
+# "a red car", then the word *red* did nothing.
 
 # %%
-from lessons.stickers.captions import GROUND_WORDS, with_article
-from lessons.stickers.sheet import CLASSES, COLOURABLE, COLOURS
-
-
 def first_hit(asked):
     """R@1 of (text, wanted facts), and the chance of a blind guess."""
     scores = embed_texts(model, model.tokenize, [a for a, _ in asked]) @ V.T
@@ -201,7 +219,7 @@ def answerable(asked):
 
 
 A = with_article
-names = [name for name in CLASSES]
+names = list(CLASSES)
 coloured = [CLASSES[number] for number in COLOURABLE]
 asked = {  # kind: (question, the shorter one, what must be in the picture)
     "a car": [(A(n), "a picture", {n}) for n in names],
@@ -222,9 +240,9 @@ for kind, questions in asked.items():
 show(Table(["kind", "questions", "guessing", "without the word", "R@1"], rows))
 
 # %% [markdown]
-# Each word helps: the last column lies above the one before it. But compare the rows. With whole captions nearly every question was
-# answered, and "a car" finds a car; a car that has to be *red*, or *small*, or *on sand* is missed often. One vector holds the whole
-# scene, and what a question does not name (the other stickers) is in it as well.
+# Each word helps: the last column lies above the one before it. But compare the rows. With whole captions nearly every
+# question was answered, and "a car" finds a car; a car that has to be *red*, or *small*, or *on sand* is missed often,
+# because the only pictures with it are crowded ones, and a lonely blue car comes first.
 #
 # ## The question that looks answered
 #
@@ -253,12 +271,13 @@ print(f"R@1 {found:.1%}; with 'and' instead of the relation {short:.1%}")
 
 # %% [markdown]
 # ::predict answer="50|50 %|50%|{=mirrored:.0%}|half"
-#     {=found:.0%} right at the first place. Now we put the mirror image of each scene beside it, in which left is right, so that
-#     nothing but the relation tells the two apart. In how many percent of the questions does the true scene still come before its mirror image?
+#     {=found:.0%} right at the first place. Now we put the mirror image of each scene beside it, in which left is
+#     right, so that nothing but the relation tells the two apart. In how many percent of the questions does the true
+#     scene still come before its mirror image?
 #
 #     ---
-#     {=mirrored:.1%}; guessing gives 50 %. The search found the scene by its two stickers and the ground, and never needed the relation. The
-#     line above said so already: with "and" in place of the relation it found about as many.
+#     {=mirrored:.1%}; guessing gives 50 %. The search found the scene by its two stickers and the ground, and never
+#     needed the relation. The line above said so already: with "and" in place of the relation it found about as many.
 
 # %%
 mirror = embed_images(model, scenes[:, :, ::-1].copy())
@@ -269,7 +288,8 @@ mirrored = mirrored.float().mean().item()
 print(f"the scene before its mirror image: {mirrored:.1%}")
 
 # %% [markdown]
-# [[3.3]] says why. Negation fails for the same reason, and worse: a question names what should *not* be there, and names pull.
+# [[3.3]] says why. Negation fails for the same reason, and worse: a question names what should *not* be there, and
+# names pull.
 
 # %%
 animals = ["dog", "cat", "panda", "frog", "crab", "fox", "pig", "lion"]
@@ -285,21 +305,22 @@ show(Table(["question", "of its 5 first hits show the animal"],
            + [["any picture, drawn blindly", f"{present:.0%}"]]))
 
 # %% [markdown]
-# "No" and "without" never stood in a caption of Sticker World. In captions of the web they are rare too: people write what is in a picture.
+# "No" and "without" never stood in a caption of Sticker World. In captions of the web they are rare too: people write
+# what is in a picture.
 #
 # ## Try it
 #
 # ```sh
-# python -m minimodels search photos/ "a dog on a beach" --model openai/clip-vit-base-patch32
-# python -m lessons start 3.5      # top k, recall at k, and a search with one wrong line
-# python -m lessons check 3.5
+# python -m minimodels search photos/ "a dog on a beach" \
+#     --model openai/clip-vit-base-patch32
 # ```
 #
 # The first search of a folder writes the index next to the pictures; later ones encode only what is new or has changed.
+# The exercises stand at the end of the page. Two symptoms that nearly everybody meets:
 #
 # ??? hint "Symptom: recall far too good"
-#     Several captions a picture (five in COCO and Flickr30k): count questions, not pairs, and look whether ties are counted for you. A model
-#     whose scores are all equal must get about nothing.
+#     Several captions a picture (five in COCO and Flickr30k): count questions, not pairs, and look whether ties are
+#     counted for you. A model whose scores are all equal must get about nothing.
 #
 # ??? hint "Symptom: the same few pictures for every question"
 #     The index is not normalised: its longest vectors win.
@@ -307,9 +328,12 @@ show(Table(["question", "of its 5 first hits show the animal"],
 # ::quiz
 #     A paper reports R@1 of 58 % on 1,000 pictures, another one 37 % on 5,000. Which search is better?
 #
-#     - [ ] The first: 58 is more than 37 :: With five times as many pictures there are five times as many ways to be wrong.
-#     - [ ] The second, because it had more pictures :: More pictures make it harder; how much harder is not known from this.
-#     - [x] It cannot be said: the number of pictures must be the same :: R@k means something only together with the size of the collection (and its captions).
+#     - [ ] The first: 58 is more than 37 :: With five times as many pictures there are five times as many ways to be
+#       wrong.
+#     - [ ] The second, because it had more pictures :: More pictures make it harder; how much harder is not known from
+#       this.
+#     - [x] It cannot be said: the number of pictures must be the same :: R@k means something only together with the
+#       size of the collection (and its captions).
 #
 # ## What can go wrong
 #
@@ -323,6 +347,7 @@ show(Table(["question", "of its 5 first hits show the animal"],
 #
 # ## The paper, and the same lines in the libraries
 #
-# CLIP's zero-shot retrieval on Flickr30k and COCO is in the paper's appendix (E.1, table 13); recall at k with captions as questions goes
-# back to Karpathy and Fei-Fei. **open_clip** and **transformers** give you the vectors (`encode_image`, `get_image_features`), the search
-# is the same matrix product. In **FAISS**, `IndexFlatIP` is this page's search: it takes what you give it, so normalise before `add`.
+# CLIP's zero-shot retrieval on Flickr30k and COCO is in the paper's appendix (E.1, table 13); recall at k with captions
+# as questions goes back to Karpathy and Fei-Fei. **open_clip** and **transformers** give you the vectors
+# (`encode_image`, `get_image_features`), the search is the same matrix product. In **FAISS**, `IndexFlatIP` is this
+# page's search: it takes what you give it, so normalise before `add`.
