@@ -1,21 +1,23 @@
-"""The models on your own pictures: `python -m minimodels zero-shot | search`."""
+"""The models on your own pictures: `python -m minimodels zero-shot | search | segment`."""
 
 import sys
 from collections.abc import Sequence
 
-from minimodels.commands import search, zero_shot
+from minimodels.commands import search, segment, zero_shot
 from minimodels.commands.shared import Parser, guarded
 
-COMMANDS = (zero_shot, search)
+COMMANDS = (zero_shot, search, segment)
 EXAMPLES = """
 examples:
   python -m minimodels zero-shot cat.jpg cat dog "a red car"
   python -m minimodels search photos/ "a dog on a beach" -o hits.png
+  python -m minimodels segment cat.jpg "a cat" "grass" -o segments.png
   python -m minimodels zero-shot --help
 
-Without --model the small weights answer that come with the book. They know
-the stickers of Sticker World (`python -m lessons tour` shows some) and no
-photographs; for those: --model openai/clip-vit-base-patch32.
+Without --model, zero-shot and search use the small weights that come with the
+book. They know the stickers of Sticker World (`python -m lessons tour` shows
+some) and no photographs; for those: --model openai/clip-vit-base-patch32.
+segment needs the official CIDAS/clipseg-rd64-refined, fetched once.
 """
 
 

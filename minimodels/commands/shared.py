@@ -70,14 +70,14 @@ def fail(message: str) -> int:
     return 2
 
 
-def add_model_options(parser: argparse.ArgumentParser) -> None:
+def add_model_options(parser: argparse.ArgumentParser, default: str = DEFAULT_MODEL, official: str = OFFICIAL) -> None:
     """--model, --device, --dtype."""
     group = parser.add_argument_group("the model")
     group.add_argument(
         "--model",
-        default=DEFAULT_MODEL,
+        default=default,
         metavar="NAME|FILE",
-        help=f"an embedded model ({DEFAULT_MODEL}, the default), an official name ({OFFICIAL}) or a checkpoint file",
+        help=f"an embedded model, an official name ({official}) or a checkpoint file (default {default})",
     )
     group.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1, mps")
     group.add_argument("--dtype", default="float32", choices=DTYPES, help="numbers it computes with (default float32)")
@@ -140,7 +140,7 @@ def whole_number(text: str) -> int:
     return int(text)
 
 
-def check_texts(texts: Sequence[str], what: str, model: DualEncoder) -> list[str]:
+def check_texts(texts: Sequence[str], what: str, model: nn.Module) -> list[str]:
     """Texts as they were typed, repetitions left out; a notice for each that the model reads only in part.
 
     Raises:
