@@ -406,7 +406,7 @@ def test_lesson_scripts_keep_the_form():
                 depth = len(line) - len(line.lstrip("#"))
                 jumps += [f"{lesson.script}: {line}"] if depth > level + 1 else []
                 level = depth
-    assert not wide and not jumps, wide + jumps
+    assert not wide + jumps, "\n".join(wide + jumps)
 
 
 def headings(cell: Cell) -> list[str]:
