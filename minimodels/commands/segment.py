@@ -260,4 +260,4 @@ def draw(image: Image.Image, found: list[Found]) -> Image.Image:
     big = image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
     masks = torch.stack([one.mask for one in found])
     masks = masks.repeat_interleave(times, dim=1).repeat_interleave(times, dim=2)
-    return overlay(big, masks, [f"{one.name}: {told(one)}" for one in found])
+    return overlay(big, masks, [one.name if one.mask.any() else f"{one.name}: not found" for one in found])
