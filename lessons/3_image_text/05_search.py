@@ -299,13 +299,13 @@ for form in ("a {}", "no {}", "a picture without a {}"):
     shown = [n in known[hit] for n, row in zip(animals, hits) for hit in row]
     share[form] = sum(shown) / len(shown)
 present = sum(n in k for n in animals for k in known) / 500 / len(animals)
-show(Table(["question", "of its 5 first hits show the animal"],
+show(Table(["question", "hits with the animal"],
            [[f'"{form.format("dog")}"', f"{part:.0%}"]
             for form, part in share.items()]
            + [["any picture, drawn blindly", f"{present:.0%}"]]))
 
 # %% [markdown]
-# "No" and "without" never stood in a caption of Sticker World. In captions of the web they are rare too: people write
+# (The share of the five first hits that show the animal, over eight animals.) "No" and "without" never stood in a caption of Sticker World. In captions of the web they are rare too: people write
 # what is in a picture.
 #
 # ## Try it
