@@ -41,8 +41,8 @@ from lessons.stickers.splits import TEST
 from lessons.train.measures import normalized
 from minimodels.blocks import split_patches
 
-exam = singles(TEST, rounds=4)      # every class in every size, 4 times
-dog = 3 * CLASS_NUMBER["dog"] + 2   # its first big one
+exam = singles(TEST, rounds=4)  # every class in every size, 4 times
+dog = 3 * CLASS_NUMBER["dog"] + 2  # its first big one
 image = normalized(exam.images[dog : dog + 1])
 print("picture", tuple(image.shape))
 print("patches", tuple(split_patches(image, 8).shape))
@@ -116,19 +116,23 @@ from lessons.stickers.baselines import (
 )
 
 model = minimodels.load("tiny-vit")
-sizes = {key: model.about["arguments"][key] for key in (
-    "image_size", "patch_size", "embed_dim", "depth", "num_heads")}
+sizes = {
+    key: model.about["arguments"][key]
+    for key in ("image_size", "patch_size", "embed_dim", "depth", "num_heads")
+}
 print(sizes)
 print(f"{sum(p.numel() for p in model.parameters()):,} parameters")
 
-images = normalized(exam.images)           # (768, 3, 64, 64)
-kinds = torch.from_numpy(exam.kinds)       # (768,) the right answers
+images = normalized(exam.images)  # (768, 3, 64, 64)
+kinds = torch.from_numpy(exam.kinds)  # (768,) the right answers
 
 
 @torch.no_grad()
 def accuracy(classify):
     """The share of right answers over the exam."""
-    answers = torch.cat([classify(part).argmax(1) for part in images.split(96)])
+    answers = torch.cat(
+        [classify(part).argmax(1) for part in images.split(96)]
+    )
     return (answers == kinds).float().mean().item()
 
 
@@ -137,13 +141,18 @@ untrained = ViT(**model.about["arguments"]).eval()
 learned = accuracy(model)
 colours = picture_colours_class(exam).mean()
 told_pixels = colour_only_class(exam).mean()
-show(Table(["who answers", "right of 64 classes"], [
-    ["guessing", f"{1 / 64:.1%}"],
-    ["the network, untrained", f"{accuracy(untrained):.1%}"],
-    ["colours of the picture", f"{colours:.1%}"],
-    ["colours, told the pixels (oracle)", f"{told_pixels:.1%}"],
-    ["tiny ViT", f"{learned:.1%}"],
-]))
+show(
+    Table(
+        ["who answers", "right of 64 classes"],
+        [
+            ["guessing", f"{1 / 64:.1%}"],
+            ["the network, untrained", f"{accuracy(untrained):.1%}"],
+            ["colours of the picture", f"{colours:.1%}"],
+            ["colours, told the pixels (oracle)", f"{told_pixels:.1%}"],
+            ["tiny ViT", f"{learned:.1%}"],
+        ],
+    )
+)
 
 # %% [markdown]
 # ## Where does the class token look?
@@ -161,7 +170,7 @@ def class_attention(vit, image):
     """What the class token takes from each patch: (blocks, B, 8, 8)."""
     x, rows = vit.embed(image), []
     for block in vit.blocks:
-        weights = block.attn.weights(block.norm1(x))   # (B, heads, 65, 65)
+        weights = block.attn.weights(block.norm1(x))  # (B, heads, 65, 65)
         rows.append(weights[:, :, 0, 1:].mean(dim=1))  # (B, 64)
         x = block(x)
     return rearrange(torch.stack(rows), "l b (h w) -> l b h w", h=8)
@@ -185,7 +194,7 @@ from lessons.stickers.scenes import draw
 
 owner = np.stack([draw(scene)[1] for scene in exam.scenes])  # (768, 64, 64)
 touched = rearrange(owner, "n (h p) (w q) -> n h w (p q)", p=8, q=8).any(-1)
-touched = torch.from_numpy(touched)                          # (768, 8, 8)
+touched = torch.from_numpy(touched)  # (768, 8, 8)
 
 
 def on_sticker(maps):
@@ -197,10 +206,20 @@ def on_sticker(maps):
 even = touched.float().mean().item()
 shares = on_sticker(maps)
 before = on_sticker(class_attention(untrained, images))
-show(Table(["block", "trained", "untrained", "even look"], [
-    [str(n + 1), f"{shares[n]:.0%}", f"{before[n]:.0%}", f"{even:.0%}"]
-    for n in range(len(shares))
-]))
+show(
+    Table(
+        ["block", "trained", "untrained", "even look"],
+        [
+            [
+                str(n + 1),
+                f"{shares[n]:.0%}",
+                f"{before[n]:.0%}",
+                f"{even:.0%}",
+            ]
+            for n in range(len(shares))
+        ],
+    )
+)
 
 # %% [markdown]
 # An attention map shows where a token took something from, not why, and not whether it mattered. It is a way to look,
@@ -231,14 +250,14 @@ order = torch.randperm(64, generator=torch.Generator().manual_seed(1))
 
 def classify(image, patch_order=None, pos=model.pos):
     """ViT.forward spelled out, with a hand on the order and the positions."""
-    patches = model.patch_proj(split_patches(image, 8))    # (B, N, D)
+    patches = model.patch_proj(split_patches(image, 8))  # (B, N, D)
     if patch_order is not None:
         patches = patches[:, patch_order]
     first = model.class_token.expand(len(image), 1, -1)
-    x = torch.cat([first, patches], dim=1) + pos           # (B, 1 + N, D)
+    x = torch.cat([first, patches], dim=1) + pos  # (B, 1 + N, D)
     for block in model.blocks:
         x = block(x)
-    return model.head(model.norm(x[:, 0]))                 # (B, C)
+    return model.head(model.norm(x[:, 0]))  # (B, C)
 
 
 class_pos, patch_pos = model.pos[:1], model.pos[1:]
@@ -249,13 +268,18 @@ whole = accuracy(classify)
 torn = accuracy(lambda image: classify(image, order))
 lost = accuracy(lambda image: classify(image, pos=nowhere))
 together = accuracy(lambda image: classify(image, order, moved))
-show(Table(["what was done", "right"], [
-    ["nothing", f"{whole:.1%}"],
-    ["1. patches shuffled", f"{torn:.1%}"],
-    ["2. positions dropped", f"{lost:.1%}"],
-    ["3. both shuffled alike", f"{together:.1%}"],
-    ["for comparison: colours of the picture", f"{colours:.1%}"],
-]))
+show(
+    Table(
+        ["what was done", "right"],
+        [
+            ["nothing", f"{whole:.1%}"],
+            ["1. patches shuffled", f"{torn:.1%}"],
+            ["2. positions dropped", f"{lost:.1%}"],
+            ["3. both shuffled alike", f"{together:.1%}"],
+            ["for comparison: colours of the picture", f"{colours:.1%}"],
+        ],
+    )
+)
 
 # %% alt="Left: the scene with the dog. Right: the same 64 squares in random order; the dog is in pieces all over the picture. The title gives the model's answer for each." caption="What case 1 feeds the model, and what it answers."
 torn_picture = rearrange(cut, "h w p q c -> (h w) p q c")[order]
@@ -276,16 +300,24 @@ plt.show()
 # and its torn version are the same set of vectors, and get the same answer from every transformer, however long it is
 # trained:
 
+
 # %%
 def largest_change(pos):
     """How far the scores move when the picture is torn up."""
     with torch.no_grad():
-        change = classify(images[:64], pos=pos) - classify(images[:64], order, pos)
+        change = classify(images[:64], pos=pos) - classify(
+            images[:64], order, pos
+        )
     return change.abs().max().item()
 
 
-print(f"scores lie between {both.min().item():.0f} and {both.max().item():.0f}")
-print(f"with positions, tearing moves them by up to {largest_change(model.pos):.1f}")
+print(
+    f"scores lie between {both.min().item():.0f} and {both.max().item():.0f}"
+)
+print(
+    "with positions, tearing moves them by up to "
+    f"{largest_change(model.pos):.1f}"
+)
 print(f"without, by round-off only: {largest_change(nowhere) < 1e-3}")
 
 # %% [markdown]
@@ -295,6 +327,7 @@ print(f"without, by round-off only: {largest_change(nowhere) < 1e-3}")
 # What `pos` learned all the same can be looked at. Its vectors started as noise, and nobody told the model that patch 9
 # lies below patch 1. In ViTs trained on photographs each place's vector ends up most like those of its neighbours, its
 # row and its column (the paper's figure 7). What happened here?
+
 
 # %% alt="Four maps of 8 x 8 places. Each shows how alike the position vector of one place, named in its title, is to all others. For places near the border a whole square ring is bright: all places equally far from the border. For a place in the middle the middle is bright." caption="Cosine of one place's vector with all 64, the mean over all places taken off before; the darkest colour is zero or less."
 def likeness(table):
@@ -306,7 +339,9 @@ def likeness(table):
 
 alike = rearrange(likeness(patch_pos), "i (h w) -> i h w", h=8)
 places = [(1, 1), (1, 6), (4, 3), (6, 5)]
-pictures = [alike[8 * row + column].clamp(min=0).numpy() for row, column in places]
+pictures = [
+    alike[8 * row + column].clamp(min=0).numpy() for row, column in places
+]
 gallery(pictures, [f"row {r + 1}, column {c + 1}" for r, c in places])
 plt.show()
 
@@ -328,31 +363,55 @@ plt.show()
 # A table of the right shape is easy to get in wrong ways too. Repeat the rows in reading order until there are enough,
 # and nothing complains. So look at what a table should keep: that neighbours are alike and distant places are not.
 
+
 # %%
 def neighbours(table, side):
     """Mean cosine of places one step apart, and half the picture apart."""
     row, column = torch.arange(side**2) // side, torch.arange(side**2) % side
     steps = (row[:, None] - row).abs() + (column[:, None] - column).abs()
-    near, far = likeness(table)[steps == 1], likeness(table)[steps >= side - 2]
+    near, far = (
+        likeness(table)[steps == 1],
+        likeness(table)[steps >= side - 2],
+    )
     return f"{near.mean():.2f}", f"{far.mean():.2f}"
 
 
 @torch.no_grad()
 def right_at(side, table):
-    """Right answers in one round of the exam, drawn with side x side pixels."""
+    """Right answers in one round of the exam, drawn side x side pixels."""
     image = normalized(draw_all(exam.scenes[:192], side))
     pos = torch.cat([class_pos, table])
     parts = [classify(part, pos=pos).argmax(1) for part in image.split(48)]
     return f"{(torch.cat(parts) == kinds[:192]).float().mean():.1%}"
 
 
-resized = model.positions((12, 12))[1:]     # for 96 x 96 pixels
+resized = model.positions((12, 12))[1:]  # for 96 x 96 pixels
 repeated = patch_pos.repeat(3, 1)[: 12 * 12]
-show(Table(["pictures", "positions", "neighbours", "far apart", "right"], [
-    ["64 x 64", "as learned", *neighbours(patch_pos, 8), right_at(64, patch_pos)],
-    ["96 x 96", "resized", *neighbours(resized, 12), right_at(96, resized)],
-    ["96 x 96", "repeated", *neighbours(repeated, 12), right_at(96, repeated)],
-]))
+show(
+    Table(
+        ["pictures", "positions", "neighbours", "far apart", "right"],
+        [
+            [
+                "64 x 64",
+                "as learned",
+                *neighbours(patch_pos, 8),
+                right_at(64, patch_pos),
+            ],
+            [
+                "96 x 96",
+                "resized",
+                *neighbours(resized, 12),
+                right_at(96, resized),
+            ],
+            [
+                "96 x 96",
+                "repeated",
+                *neighbours(repeated, 12),
+                right_at(96, repeated),
+            ],
+        ],
+    )
+)
 
 # %% [markdown]
 # Resizing keeps the neighbourhood; repeating destroys it. The last column shows how such a mistake survives: this task

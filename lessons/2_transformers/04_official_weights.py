@@ -30,12 +30,18 @@ from checkpoints_convert.verify import redraw_all
 
 their_logging.disable_progress_bar()
 config = ViTConfig(
-    image_size=(32, 48), patch_size=8, hidden_size=48, num_hidden_layers=3,
-    num_attention_heads=3, intermediate_size=96, num_labels=5,
-    attn_implementation="sdpa")
+    image_size=(32, 48),
+    patch_size=8,
+    hidden_size=48,
+    num_hidden_layers=3,
+    num_attention_heads=3,
+    intermediate_size=96,
+    num_labels=5,
+    attn_implementation="sdpa",
+)
 torch.manual_seed(0)
 reference = redraw_all(ViTForImageClassification(config))
-kept = tempfile.TemporaryDirectory()   # gone when the script ends
+kept = tempfile.TemporaryDirectory()  # gone when the script ends
 folder = Path(kept.name)
 reference.save_pretrained(folder)
 
@@ -144,19 +150,26 @@ from checkpoints_convert import SYSTEMS
 from checkpoints_convert.verify import compare
 
 table = SYSTEMS["vit"].formats["transformers_v5"].table
-pairs = [("blocks.{i}", "vit.layers.{i}"), ("norm", "vit.layernorm"),
-         ("head", "classifier")]
+pairs = [
+    ("blocks.{i}", "vit.layers.{i}"),
+    ("norm", "vit.layernorm"),
+    ("head", "classifier"),
+]
 image = torch.randn(2, 3, 32, 48, generator=torch.Generator().manual_seed(1))
 
 
 def against_reference(model):
     """The block-by-block table of a model beside transformers' one."""
     return compare(
-        model, reference, {"image": image}, pairs=pairs,
+        model,
+        reference,
+        {"image": image},
+        pairs=pairs,
         run=lambda m, image: {"logits": m(image)},
         run_reference=lambda m, image: {"logits": m(image).logits},
         to_ours=lambda gradients: table.convert(gradients).tensors,
-        title="our ViT beside transformers")
+        title="our ViT beside transformers",
+    )
 
 
 proof = against_reference(ours)
@@ -201,6 +214,7 @@ def other_eps(eps):
         for module in model.modules():
             if isinstance(module, nn.LayerNorm):
                 module.eps = eps
+
     return change
 
 
@@ -233,13 +247,14 @@ MISTAKES = {
 
 # %%
 torch.manual_seed(0)
-fresh = ViTForImageClassification(config).eval()   # the default start
+fresh = ViTForImageClassification(config).eval()  # the default start
 
 
 def largest_gap(theirs, mistake, dtype):
     """Largest difference of the logits between theirs and ours."""
     made = checkpoints_convert.build(
-        theirs.state_dict(), "vit", num_heads=3, image_size=(32, 48))
+        theirs.state_dict(), "vit", num_heads=3, image_size=(32, 48)
+    )
     made = copy.deepcopy(made)  # tensors were shared with theirs
     mistake(made)
     with torch.no_grad():
@@ -253,8 +268,13 @@ for name, mistake in MISTAKES.items():
     usual = largest_gap(fresh, mistake, torch.float32)
     strict = largest_gap(reference, mistake, torch.float64)
     fooled += name != "none" and usual <= 1e-5
-    rows.append([name, f"{usual:.0e} " + ("passes" if usual <= 1e-5 else "caught"),
-                 f"{strict:.0e} " + ("passes" if strict <= 1e-10 else "caught")])
+    rows.append(
+        [
+            name,
+            f"{usual:.0e} " + ("passes" if usual <= 1e-5 else "caught"),
+            f"{strict:.0e} " + ("passes" if strict <= 1e-10 else "caught"),
+        ]
+    )
 
 # %%
 from lessons.diagrams import Table, show
@@ -274,7 +294,9 @@ wrong = copy.deepcopy(ours)
 norms_exchanged(wrong)
 report = against_reference(wrong)
 first = report.first_wrong
-print(f"equal: {report.ok}; first wrong: {first.ours}, by {first.float64:.1e}")
+print(
+    f"equal: {report.ok}; first wrong: {first.ours}, by {first.float64:.1e}"
+)
 
 # %% [markdown]
 # An epsilon is the smallest mistake of all, and a real one: timm's ViTs were trained with 1e-6, transformers' config
@@ -303,7 +325,8 @@ def complain(error):
 def try_to_build(tensors):
     try:
         checkpoints_convert.build(
-            tensors, "vit", num_heads=3, image_size=(32, 48))
+            tensors, "vit", num_heads=3, image_size=(32, 48)
+        )
     except UserError as error:
         complain(error)
 
@@ -331,6 +354,7 @@ print(f"strict=False: no error, {filled} of {len(quiet.state_dict())} filled")
 #
 # `.pt`, `.pth` and `.bin` files are pickles, and a pickle is a little program: it may name any function and have it
 # called while it is read. Here is a checkpoint with one tensor too many:
+
 
 # %%
 class Surprise:

@@ -20,8 +20,12 @@ code: minimodels/clip.py
 # %% fold="The code of this drawing"
 from lessons.diagrams import Drawing, show
 
-drawing = Drawing(600, 190, "A picture goes through the image tower and a text "
-                  "through the text tower; both vectors meet in a matrix of cosines")
+drawing = Drawing(
+    600,
+    190,
+    "A picture goes through the image tower and a text "
+    "through the text tower; both vectors meet in a matrix of cosines",
+)
 picture = drawing.box(5, 20, 105, 50, "pictures", "(B, 3, H, W)")
 text = drawing.box(5, 120, 105, 50, "texts", "(T, N) ids")
 see = drawing.box(150, 20, 110, 50, "image tower", "a ViT", tone="blue")
@@ -32,9 +36,18 @@ drawing.arrow(picture, see)
 drawing.arrow(text, read)
 drawing.arrow(see, u)
 drawing.arrow(read, v)
-cosines = drawing.grid(468, 55, 20, [
-    [.9, .2, .1, .2], [.1, .8, .3, .1], [.2, .1, .9, .2], [.1, .3, .1, .9]],
-    tone="green")
+cosines = drawing.grid(
+    468,
+    55,
+    20,
+    [
+        [0.9, 0.2, 0.1, 0.2],
+        [0.1, 0.8, 0.3, 0.1],
+        [0.2, 0.1, 0.9, 0.2],
+        [0.1, 0.3, 0.1, 0.9],
+    ],
+    tone="green",
+)
 drawing.arrow(u, (462, 80))
 drawing.arrow(v, (462, 108))
 drawing.text(508, 35, "scale x cosine", size=11)
@@ -66,10 +79,14 @@ from lessons.train.measures import normalized
 model = minimodels.load("tiny-clip")
 scale = model.logit_scale.exp().item()
 print(f"scale {scale:.1f}, temperature {1 / scale:.4f}")
-print(f"{sum(p.numel() for p in model.image_tower.parameters()):,} numbers "
-      "in the image tower")
-print(f"{sum(p.numel() for p in model.text_tower.parameters()):,} numbers "
-      "in the text tower")
+print(
+    f"{sum(p.numel() for p in model.image_tower.parameters()):,} numbers "
+    "in the image tower"
+)
+print(
+    f"{sum(p.numel() for p in model.text_tower.parameters()):,} numbers "
+    "in the text tower"
+)
 
 # %% [markdown]
 # Five scenes it never saw, and their captions. Each row of the matrix asks one picture, each column is one caption:
@@ -78,24 +95,32 @@ print(f"{sum(p.numel() for p in model.text_tower.parameters()):,} numbers "
 import matplotlib.pyplot as plt
 
 pairs = captioned(TEST, 5, start=700_000)
-image = normalized(pairs.images)               # (5, 3, 64, 64)
-ids = model.tokenize(pairs.captions)           # (5, 32)
+image = normalized(pairs.images)  # (5, 3, 64, 64)
+ids = model.tokenize(pairs.captions)  # (5, 32)
 with torch.no_grad():
-    logits = model(image, ids)                 # (5, 5)
+    logits = model(image, ids)  # (5, 5)
 cosine = logits / scale
 
-figure, axes = plt.subplots(5, 2, figsize=(5, 4.6), width_ratios=(1, 4.2),
-                            layout="constrained")
+figure, axes = plt.subplots(
+    5, 2, figsize=(5, 4.6), width_ratios=(1, 4.2), layout="constrained"
+)
 for row, (left, right) in enumerate(axes):
     left.imshow(pairs.images[row])
     left.axis("off")
-    right.imshow(cosine[row : row + 1], vmin=-0.2, vmax=1, aspect="auto",
-                 cmap="Greens")
+    right.imshow(
+        cosine[row : row + 1], vmin=-0.2, vmax=1, aspect="auto", cmap="Greens"
+    )
     right.set(xticks=[], yticks=[])
     for column in range(5):
         value = cosine[row, column].item()
-        right.text(column, 0, f"{value:.2f}", ha="center", va="center",
-                   color="white" if value > 0.6 else "black")
+        right.text(
+            column,
+            0,
+            f"{value:.2f}",
+            ha="center",
+            va="center",
+            color="white" if value > 0.6 else "black",
+        )
 axes[0, 1].set_title("captions 1 to 5")
 plt.show()
 
@@ -149,9 +174,9 @@ for name, factor in (("scale 1", 1.0), ("learned", scale)):
 # %%
 from minimodels.tokenizers import BytePairTokenizer
 
-tokenizer = BytePairTokenizer.clip()     # the one of all released CLIPs
+tokenizer = BytePairTokenizer.clip()  # the one of all released CLIPs
 caption = "a ladybug riding on a dog"
-their_ids = tokenizer([caption])         # (1, 77)
+their_ids = tokenizer([caption])  # (1, 77)
 print([tokenizer.vocabulary[i] for i in tokenizer.encode(caption)])
 print(their_ids[0, :12].tolist(), "...", their_ids.shape[1], "ids")
 caption_tokens = int(their_ids.argmax(dim=-1)) + 1
@@ -175,13 +200,15 @@ captions = training_scenes(range(200), single_share=0.1, split=TEST).captions
 ids = model.tokenize(captions)
 tower = minimodels.load("tiny-clip", dtype=torch.float64).text_tower
 with torch.no_grad():
-    short = tower(ids)                                   # as it runs
-    whole = tower.encode(ids)                            # all 32 places
+    short = tower(ids)  # as it runs
+    whole = tower.encode(ids)  # all 32 places
     whole = tower.proj(whole[range(len(ids)), ids.argmax(dim=-1)])
 gap = (short - whole).abs().max().item()
 lengths = (ids.argmax(dim=-1) + 1).float()
-print(f"{len(ids)} captions of {lengths.min():.0f} to {lengths.max():.0f} "
-      f"tokens; equal to 1e-12: {gap < 1e-12}")
+print(
+    f"{len(ids)} captions of {lengths.min():.0f} to {lengths.max():.0f} "
+    f"tokens; equal to 1e-12: {gap < 1e-12}"
+)
 
 # %% [markdown]
 # What does it save? The text tower of ViT-B/32 at its true size, with random numbers (they cost the same): operations
@@ -195,8 +222,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from minimodels.clip import TextTower
 
 torch.manual_seed(0)
-big = TextTower(embed_dim=512, context_length=77, vocab_size=49408,
-                width=512, depth=12, num_heads=8).eval()
+big = TextTower(
+    embed_dim=512,
+    context_length=77,
+    vocab_size=49408,
+    width=512,
+    depth=12,
+    num_heads=8,
+).eval()
 
 
 @torch.no_grad()
@@ -216,7 +249,7 @@ def operations(places):
 
 places = [caption_tokens, 16, 32, 48, 64, 77]
 rounds = [[seconds(n) for n in places] for _ in range(5)]
-times = [min(column) for column in zip(*rounds)]   # the least disturbed
+times = [min(column) for column in zip(*rounds)]  # the least disturbed
 work = [operations(n) for n in places]
 figure, axis = plt.subplots(figsize=(5, 2.4), layout="constrained")
 axis.plot(places, [w / work[-1] for w in work], ":", label="operations")
@@ -260,7 +293,7 @@ from lessons.stickers.sheet import CLASSES
 from minimodels.blocks import QuickGELU
 from minimodels.templates import with_article
 
-exam = singles(TEST, rounds=2)             # 384 pictures of one sticker
+exam = singles(TEST, rounds=2)  # 384 pictures of one sticker
 exam_image = normalized(exam.images)
 label_ids = model.tokenize([with_article(name) for name in CLASSES])
 
@@ -284,15 +317,29 @@ with torch.no_grad():
     tower = model.text_tower
     last_place = tower.proj(tower.encode(label_ids)[:, -1])
 
-show(Table(["what was changed", "right"], [
-    ["nothing", f"{right(model):.1%}"],
-    ["QuickGELU for GELU", f"{right(quick):.1%}"],
-    ["no norm_pre", f"{right(bare):.1%}"],
-    ["text read at the last place", f"{right(model, text=last_place):.1%}"],
-    ["texts not normalised", f"{right(model, text_scaled=False):.1%}"],
-    ["pictures not normalised", f"{right(model, image_scaled=False):.1%}"],
-    ["guessing", f"{1 / 64:.1%}"],
-]))
+show(
+    Table(
+        ["what was changed", "right"],
+        [
+            ["nothing", f"{right(model):.1%}"],
+            ["QuickGELU for GELU", f"{right(quick):.1%}"],
+            ["no norm_pre", f"{right(bare):.1%}"],
+            [
+                "text read at the last place",
+                f"{right(model, text=last_place):.1%}",
+            ],
+            [
+                "texts not normalised",
+                f"{right(model, text_scaled=False):.1%}",
+            ],
+            [
+                "pictures not normalised",
+                f"{right(model, image_scaled=False):.1%}",
+            ],
+            ["guessing", f"{1 / 64:.1%}"],
+        ],
+    )
+)
 
 # %% [markdown]
 # The first one is the treacherous one, because it hardly shows here. OpenAI's weights were trained with QuickGELU, most
@@ -305,19 +352,25 @@ exact, approximate = F.gelu(x), QuickGELU()(x)
 figure, axis = plt.subplots(figsize=(5, 2.6), layout="constrained")
 axis.plot(x, exact, label="GELU")
 axis.plot(x, approximate, "--", label="QuickGELU")
-axis.plot(x, 10 * (approximate - exact), color="#808890", label="10 x difference")
+axis.plot(
+    x, 10 * (approximate - exact), color="#808890", label="10 x difference"
+)
 axis.axhline(0, color="#c8c8c8", linewidth=0.8)
 axis.legend()
 plt.show()
 
 # %%
 with torch.no_grad():
-    same = F.cosine_similarity(model.encode_image(exam_image[:64]),
-                               quick.encode_image(exam_image[:64]))
+    same = F.cosine_similarity(
+        model.encode_image(exam_image[:64]),
+        quick.encode_image(exam_image[:64]),
+    )
 apart = (approximate - exact).abs().max().item()
 print(f"the activations differ by at most {apart:.3f}")
-print(f"the pictures' vectors: mean cosine {same.mean():.4f}, "
-      f"lowest {same.min():.4f}")
+print(
+    f"the pictures' vectors: mean cosine {same.mean():.4f}, "
+    f"lowest {same.min():.4f}"
+)
 
 # %% [markdown]
 # A check on a handful of pictures would not have noticed. A float64 comparison with the reference does at once

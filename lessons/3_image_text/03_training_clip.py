@@ -70,10 +70,13 @@ print(f"untrained {before:.3f}, trained {after:.3f}")
 import matplotlib.pyplot as plt
 
 figure, axes = plt.subplots(1, 2, figsize=(6, 3), layout="constrained")
-for axis, clip, name in zip(axes, (untrained, model), ("untrained", "trained")):
+for axis, clip, name in zip(
+    axes, (untrained, model), ("untrained", "trained")
+):
     axis.imshow(all_logits(clip, 24))
-    axis.set(title=name, xlabel="captions", ylabel="pictures",
-             xticks=[], yticks=[])
+    axis.set(
+        title=name, xlabel="captions", ylabel="pictures", xticks=[], yticks=[]
+    )
 plt.show()
 
 # %% [markdown]
@@ -118,7 +121,9 @@ figure, axes = plt.subplots(1, 2, figsize=(6.4, 2.8), layout="constrained")
 axes[0].plot(seen, [line["loss"] for line in lines])
 axes[0].set(title="loss", yscale="log", xlabel="million scenes")
 axes[1].plot(seen, [line["zero_shot"] for line in lines], label="zero-shot")
-axes[1].plot(seen, [line["recall_at_1"] for line in lines], label="recall at 1")
+axes[1].plot(
+    seen, [line["recall_at_1"] for line in lines], label="recall at 1"
+)
 axes[1].set(title="validation", ylim=(0.4, 1), xlabel="million scenes")
 axes[1].legend(loc="lower right")
 for axis in axes:
@@ -127,8 +132,10 @@ plt.show()
 
 # %%
 print(f"{len(lines)} lines, {images:,} scenes, {seconds / 60:.0f} minutes")
-print(f"loss {lines[0]['loss']:.2f} -> {lines[-1]['loss']:.3f}, "
-      f"scale {lines[0]['scale']:.0f} -> {lines[-1]['scale']:.0f}")
+print(
+    f"loss {lines[0]['loss']:.2f} -> {lines[-1]['loss']:.3f}, "
+    f"scale {lines[0]['scale']:.0f} -> {lines[-1]['scale']:.0f}"
+)
 
 # %% [markdown]
 # Where the dotted line is, the training data change. Before it nine of ten scenes show several stickers: their captions
@@ -149,9 +156,18 @@ for size in (8, 32, 128, 512):
     logits = all_logits(model, 512)
     parts = [logits[n : n + size, n : n + size] for n in range(0, 512, size)]
     loss = sum(contrastive_loss(part).item() for part in parts) / len(parts)
-    found = [(part.argmax(1) == torch.arange(size)).float().mean() for part in parts]
-    rows.append([str(size), f"{math.log(size):.2f}", f"{loss:.3f}",
-                 f"{sum(found) / len(found):.1%}"])
+    found = [
+        (part.argmax(1) == torch.arange(size)).float().mean()
+        for part in parts
+    ]
+    rows.append(
+        [
+            str(size),
+            f"{math.log(size):.2f}",
+            f"{loss:.3f}",
+            f"{sum(found) / len(found):.1%}",
+        ]
+    )
 show(Table(["batch", "loss by chance", "loss", "own caption first"], rows))
 
 # %% [markdown]
@@ -170,7 +186,9 @@ curve = [contrastive_loss(s * cosine).item() for s in scales]
 best = scales[min(range(40), key=curve.__getitem__)].item()
 figure, axis = plt.subplots(figsize=(5, 2.6), layout="constrained")
 axis.loglog(scales, curve)
-axis.plot(scale, contrastive_loss(scale * cosine).item(), "o", color="#b4531a")
+axis.plot(
+    scale, contrastive_loss(scale * cosine).item(), "o", color="#b4531a"
+)
 axis.axvline(100, color="#808890", linestyle="--", linewidth=1)
 axis.set(xlabel="scale", ylabel="loss")
 plt.show()
@@ -207,16 +225,31 @@ from lessons.train.measures import right_caption_wins, zero_shot
 
 order = exams.word_order(TEST, 400)
 binding = exams.binding(TEST, 400)
-order_right = right_caption_wins(
-    model, model.tokenize, order).float().mean().item()
-binding_right = right_caption_wins(
-    model, model.tokenize, binding).float().mean().item()
+order_right = (
+    right_caption_wins(model, model.tokenize, order).float().mean().item()
+)
+binding_right = (
+    right_caption_wins(model, model.tokenize, binding).float().mean().item()
+)
 print("right:  ", order.captions[0])
 print("swapped:", order.swapped[0])
-show(Table(["which caption is nearer?", "right", "guessing"], [
-    ["cat left of dog / dog left of cat", f"{order_right:.1%}", "50.0%"],
-    ["red car, blue key / blue car, red key", f"{binding_right:.1%}", "50.0%"],
-]))
+show(
+    Table(
+        ["which caption is nearer?", "right", "guessing"],
+        [
+            [
+                "cat left of dog / dog left of cat",
+                f"{order_right:.1%}",
+                "50.0%",
+            ],
+            [
+                "red car, blue key / blue car, red key",
+                f"{binding_right:.1%}",
+                "50.0%",
+            ],
+        ],
+    )
+)
 
 # %% [markdown]
 # A model with positions ([[2.3]]), a text tower that reads in order, a million scenes of which many said "left of". Why
@@ -234,8 +267,10 @@ for number in range(8):  # eight training batches of 256
     bags = Counter(tuple(sorted(words.split())) for words in different)
     needed += sum(n - 1 for n in bags.values() if n > 1)
     pairs += len(captions)
-text = {name: embed_texts(model, model.tokenize, texts)
-        for name, texts in (("right", order.captions), ("swapped", order.swapped))}
+text = {
+    name: embed_texts(model, model.tokenize, texts)
+    for name, texts in (("right", order.captions), ("swapped", order.swapped))
+}
 alike = (text["right"] * text["swapped"]).sum(dim=1).mean().item()
 print(f"{pairs} captions, {needed} of them needed their order")
 print(f"mean cosine of a caption and its swapped one: {alike:.3f}")
@@ -255,17 +290,37 @@ print(f"mean cosine of a caption and its swapped one: {alike:.3f}")
 exam_rows = []
 for name, exam in (
     ("own colours", exams.singles(TEST, rounds=2)),
-    ("class and background never seen together", exams.singles(HELD_OUT, rounds=6)),
+    (
+        "class and background never seen together",
+        exams.singles(HELD_OUT, rounds=6),
+    ),
     ("recoloured (a green heart ...)", exams.recoloured(TEST, rounds=1)),
 ):
     right = zero_shot(model, model.tokenize, exam).float().mean().item()
     start = zero_shot(untrained, model.tokenize, exam).float().mean().item()
     colours = picture_colours_class(exam).mean()
     told = colour_only_class(exam).mean()
-    exam_rows.append([name, f"{right:.1%}", f"{start:.1%}",
-                      f"{colours:.1%}", f"{told:.1%}"])
-show(Table(["one sticker of 64", "tiny CLIP", "untrained", "colours",
-            "colours, told the pixels"], exam_rows))
+    exam_rows.append(
+        [
+            name,
+            f"{right:.1%}",
+            f"{start:.1%}",
+            f"{colours:.1%}",
+            f"{told:.1%}",
+        ]
+    )
+show(
+    Table(
+        [
+            "one sticker of 64",
+            "tiny CLIP",
+            "untrained",
+            "colours",
+            "colours, told the pixels",
+        ],
+        exam_rows,
+    )
+)
 
 # %% [markdown]
 # The last two columns see no shapes: one compares the colours of the whole picture with those each class would give it,

@@ -39,14 +39,14 @@ from minimodels.templates import label_embeddings
 
 model = minimodels.load("tiny-clip")
 scale = model.logit_scale.exp().item()
-exam = singles(TEST, rounds=3)                  # 576 unseen pictures
+exam = singles(TEST, rounds=3)  # 576 unseen pictures
 kinds = torch.from_numpy(exam.kinds)
-I = embed_images(model, exam.images)            # (576, 128), unit vectors
+I = embed_images(model, exam.images)  # (576, 128), unit vectors
 
 
 def right(templates, labels=CLASSES):
     """The share of pictures whose nearest label is their own."""
-    W = label_embeddings(model, labels, templates)       # (64, 128)
+    W = label_embeddings(model, labels, templates)  # (64, 128)
     return ((I @ W.T).argmax(dim=1) == kinds).float().mean().item()
 
 
@@ -71,11 +71,26 @@ print(f"guessing: {1 / 64:.1%}")
 # %%
 from lessons.diagrams import Table, show
 
-SINGLE = ["{}", "{a}", "a picture of {a}", "{a} on grass",
-          "a photo of {a}.", "a bad photo of the {}."]
-show(Table(["template", "right"],
-           [[f'"{t.replace("{}", "dog").replace("{a}", "a dog")}"',
-             f"{right([t]):.1%}"] for t in SINGLE]))
+SINGLE = [
+    "{}",
+    "{a}",
+    "a picture of {a}",
+    "{a} on grass",
+    "a photo of {a}.",
+    "a bad photo of the {}.",
+]
+show(
+    Table(
+        ["template", "right"],
+        [
+            [
+                f'"{t.replace("{}", "dog").replace("{a}", "a dog")}"',
+                f"{right([t]):.1%}",
+            ]
+            for t in SINGLE
+        ],
+    )
+)
 
 # %% [markdown]
 # Several templates together make an **ensemble**: the mean of their vectors. What differs between the sentences (small,
@@ -83,20 +98,38 @@ show(Table(["template", "right"],
 # taken once.
 
 # %%
-GROUNDS = ["on grass", "on sand", "in the sky", "on water", "at night",
-           "on wood"]
+GROUNDS = [
+    "on grass",
+    "on sand",
+    "in the sky",
+    "on water",
+    "at night",
+    "on wood",
+]
 ENSEMBLES = {
     "one: a dog": ["{a}"],
     "three sizes": ["{a}", "a small {}", "a big {}"],
     "six grounds": [f"{{a}} {ground}" for ground in GROUNDS],
-    "sizes x grounds": [f"{size} {ground}" for ground in GROUNDS
-                        for size in ("{a}", "a small {}", "a big {}")],
-    "the three foreign ones": ["a photo of {a}.", "a bad photo of the {}.",
-                               "itap of a {}."],
+    "sizes x grounds": [
+        f"{size} {ground}"
+        for ground in GROUNDS
+        for size in ("{a}", "a small {}", "a big {}")
+    ],
+    "the three foreign ones": [
+        "a photo of {a}.",
+        "a bad photo of the {}.",
+        "itap of a {}.",
+    ],
 }
-show(Table(["ensemble", "templates", "right"],
-           [[name, str(len(templates)), f"{right(templates):.1%}"]
-            for name, templates in ENSEMBLES.items()]))
+show(
+    Table(
+        ["ensemble", "templates", "right"],
+        [
+            [name, str(len(templates)), f"{right(templates):.1%}"]
+            for name, templates in ENSEMBLES.items()
+        ],
+    )
+)
 
 # %% [markdown]
 # On this easy exam one good template leaves little to gain. On ImageNet, eighty templates gained 3.5 points over the
@@ -114,6 +147,7 @@ show(Table(["ensemble", "templates", "right"],
 #     The word *puppy* was never in a caption; it is spelled in pieces that mean nothing together. The pictures of dogs go
 #     to whatever animal looks most alike. A model that learned from the web has met both words on pictures of dogs.
 
+
 # %%
 def found(word, label):
     """Pictures of `label` called so, when it is written as `word`."""
@@ -125,12 +159,28 @@ def found(word, label):
 
 dogs = int((kinds == CLASSES.index("dog")).sum())
 puppies = found("puppy", "dog")
-SYNONYMS = {"dog": "puppy", "car": "automobile", "boat": "ship",
-            "gift": "present", "shoe": "sneaker", "umbrella": "parasol"}
-show(Table(["label", "found", "written as", "found"],
-           [[label, f"{found(label, label)} of {dogs}",
-             word, f"{found(word, label)} of {dogs}"]
-            for label, word in SYNONYMS.items()]))
+SYNONYMS = {
+    "dog": "puppy",
+    "car": "automobile",
+    "boat": "ship",
+    "gift": "present",
+    "shoe": "sneaker",
+    "umbrella": "parasol",
+}
+show(
+    Table(
+        ["label", "found", "written as", "found"],
+        [
+            [
+                label,
+                f"{found(label, label)} of {dogs}",
+                word,
+                f"{found(word, label)} of {dogs}",
+            ]
+            for label, word in SYNONYMS.items()
+        ],
+    )
+)
 
 # %% [markdown]
 # The opposite trouble is **polysemy**: one word with two meanings. The paper's examples are ImageNet's *crane*, which
@@ -147,10 +197,14 @@ from lessons.stickers.textures import BACKGROUNDS
 
 star = CLASSES.index("star")
 ground = torch.tensor([scene.background for scene in exam.scenes])
-to_star = I @ label_embeddings(model, ["star"], ["{a}"])[0]   # (576,)
-rows = [[name, f"{to_star[(ground == n) & (kinds != star)].mean():.2f}"]
-        for n, name in enumerate(BACKGROUNDS)]
-rows.append(["(scenes with the sticker)", f"{to_star[kinds == star].mean():.2f}"])
+to_star = I @ label_embeddings(model, ["star"], ["{a}"])[0]  # (576,)
+rows = [
+    [name, f"{to_star[(ground == n) & (kinds != star)].mean():.2f}"]
+    for n, name in enumerate(BACKGROUNDS)
+]
+rows.append(
+    ["(scenes with the sticker)", f"{to_star[kinds == star].mean():.2f}"]
+)
 show(Table(["background, no star sticker", 'cosine with "a star"'], rows))
 
 # %% [markdown]
@@ -175,7 +229,7 @@ show(Table(["background, no star sticker", 'cosine with "a star"'], rows))
 # %%
 from lessons.stickers.splits import VAL
 
-labelled = singles(VAL, rounds=6)     # 18 pictures a class to draw from
+labelled = singles(VAL, rounds=6)  # 18 pictures a class to draw from
 their_kinds = torch.from_numpy(labelled.kinds)
 seen = embed_images(model, labelled.images)
 
@@ -184,8 +238,9 @@ def probe(features, answers, decay=1e-4):
     """A linear classifier (D, 64) and its bias, by logistic regression."""
     W = torch.zeros(features.shape[1], 64, requires_grad=True)
     b = torch.zeros(64, requires_grad=True)
-    optimizer = torch.optim.LBFGS([W, b], max_iter=60,
-                                  line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS(
+        [W, b], max_iter=60, line_search_fn="strong_wolfe"
+    )
 
     def loss():
         optimizer.zero_grad()
@@ -199,7 +254,7 @@ def probe(features, answers, decay=1e-4):
 
 
 def probe_accuracy(shots, draw, seen=seen, I=I):
-    """Train on `shots` pictures a class, drawn at random; test on the exam."""
+    """Train on `shots` random pictures a class; test on the exam."""
     dice = torch.Generator().manual_seed(draw)
     chosen = []
     for number in range(64):
@@ -223,8 +278,13 @@ axis.axhline(plain, color="#b4531a", label="zero-shot, no labels")
 axis.semilogx(shots, mean, "o-", base=2, label="linear probe")
 for curve in curves:
     axis.plot(shots, curve, ".", color="#3b6ea8", alpha=0.4)
-axis.set(xticks=shots, xticklabels=shots, ylim=(0.5, 1),
-         xlabel="labelled pictures a class", ylabel="right")
+axis.set(
+    xticks=shots,
+    xticklabels=shots,
+    ylim=(0.5, 1),
+    xlabel="labelled pictures a class",
+    ylabel="right",
+)
 axis.minorticks_off()
 axis.legend(loc="lower right")
 plt.show()
@@ -234,8 +294,12 @@ from minimodels.clip import CLIP
 
 torch.manual_seed(0)
 untrained = CLIP(**model.about["arguments"]).eval()
-base = probe_accuracy(16, 0, embed_images(untrained, labelled.images),
-                      embed_images(untrained, exam.images))
+base = probe_accuracy(
+    16,
+    0,
+    embed_images(untrained, labelled.images),
+    embed_images(untrained, exam.images),
+)
 print("probe:", ", ".join(f"{k}: {m:.1%}" for k, m in zip(shots, mean)))
 print(f"zero-shot: {plain:.1%}")
 print(f"the same probe on an untrained tower, 16 pictures: {base:.1%}")
@@ -252,10 +316,15 @@ print(f"the same probe on an untrained tower, 16 pictures: {base:.1%}")
 
 # %%
 W = label_embeddings(model, CLASSES, ["{a}"])
-cosine = I @ W.T                                   # (576, 64)
+cosine = I @ W.T  # (576, 64)
 rows = []
-for name, factor in (("1", 1.0), ("10", 10.0), ("30", 30.0),
-                     (f"learned, {scale:.0f}", scale), ("100", 100.0)):
+for name, factor in (
+    ("1", 1.0),
+    ("10", 10.0),
+    ("30", 30.0),
+    (f"learned, {scale:.0f}", scale),
+    ("100", 100.0),
+):
     sure = (factor * cosine).softmax(dim=1).amax(dim=1).mean().item()
     rows.append([name, f"{sure:.1%}", f"{plain:.1%}"])
 show(Table(["scale", "mean confidence", "right"], rows))
@@ -271,7 +340,7 @@ show(Table(["scale", "mean confidence", "right"], rows))
 
 # %% alt="Two pairs of histograms. Left, the confidence of the first label: with the right label on the list nearly all near 100 percent; without it spread widely, and many are still above 80 percent. Right, the cosine of the first label: the two heaps overlap much less." caption="The first label's confidence (left) and its plain cosine (right), with the right label on the list and without."
 without = cosine.clone()
-without[torch.arange(len(kinds)), kinds] = -1      # not on the list
+without[torch.arange(len(kinds)), kinds] = -1  # not on the list
 
 
 def first(values):
@@ -292,7 +361,7 @@ plt.show()
 
 # %%
 def separated(a, b):
-    """How often a picture of the first kind scores above one of the second."""
+    """How often one of the first kind scores above one of the second."""
     return (a[:, None] > b[None, :]).float().mean().item()
 
 

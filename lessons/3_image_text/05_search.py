@@ -37,8 +37,8 @@ from lessons.stickers.splits import TEST
 from lessons.train.measures import embed_images, embed_texts, normalized
 
 model = minimodels.load("tiny-clip")
-pairs = captioned(TEST, 500)                 # scenes and captions, unseen
-V = embed_images(model, pairs.images)        # (500, 128) unit vectors
+pairs = captioned(TEST, 500)  # scenes and captions, unseen
+V = embed_images(model, pairs.images)  # (500, 128) unit vectors
 index_bytes = V.numel() * V.element_size()
 pixel_bytes = pairs.images.size
 print("index", tuple(V.shape), f"{index_bytes:,} bytes")
@@ -47,7 +47,7 @@ print(f"pixels {pixel_bytes:,} bytes")
 
 def search(text, k=4):
     """The numbers and cosines of the k nearest pictures."""
-    t = embed_texts(model, model.tokenize, [text])[0]    # (128,)
+    t = embed_texts(model, model.tokenize, [text])[0]  # (128,)
     best = (V @ t).topk(k)
     return best.indices.tolist(), best.values.tolist()
 
@@ -131,22 +131,31 @@ from lessons.stickers.baselines import colour_only_ranks
 from minimodels.clip import CLIP
 from minimodels.metrics import recall_at
 
-own = torch.eye(500, dtype=torch.bool)            # caption q, picture q
-T = embed_texts(model, model.tokenize, pairs.captions)    # (500, 128)
+own = torch.eye(500, dtype=torch.bool)  # caption q, picture q
+T = embed_texts(model, model.tokenize, pairs.captions)  # (500, 128)
 torch.manual_seed(0)
 untrained = CLIP(**model.about["arguments"]).eval()
-blind = embed_texts(untrained, model.tokenize, pairs.captions) @ \
-    embed_images(untrained, pairs.images).T
+blind = (
+    embed_texts(untrained, model.tokenize, pairs.captions)
+    @ embed_images(untrained, pairs.images).T
+)
 colour_ranks = torch.from_numpy(colour_only_ranks(pairs))
 
 KS = (1, 5, 10)
-show(Table(["who searches", *(f"R@{k}" for k in KS)], [
-    ["guessing", *(f"{k / 500:.1%}" for k in KS)],
-    ["untrained", *(f"{recall_at(blind, own, k):.1%}" for k in KS)],
-    ["colours alone (oracle)",
-     *(f"{(colour_ranks < k).float().mean():.1%}" for k in KS)],
-    ["tiny CLIP", *(f"{recall_at(T @ V.T, own, k):.1%}" for k in KS)],
-]))
+show(
+    Table(
+        ["who searches", *(f"R@{k}" for k in KS)],
+        [
+            ["guessing", *(f"{k / 500:.1%}" for k in KS)],
+            ["untrained", *(f"{recall_at(blind, own, k):.1%}" for k in KS)],
+            [
+                "colours alone (oracle)",
+                *(f"{(colour_ranks < k).float().mean():.1%}" for k in KS),
+            ],
+            ["tiny CLIP", *(f"{recall_at(T @ V.T, own, k):.1%}" for k in KS)],
+        ],
+    )
+)
 
 # %% [markdown]
 # The oracle in the third row is told what is in each scene and how large, works out the colours that the picture should
@@ -168,14 +177,21 @@ with torch.no_grad():
     parts = normalized(pairs.images).split(100)
     raw_V = torch.cat([model.encode_image(part) for part in parts])
     raw_T = model.encode_text(model.tokenize(pairs.captions))
-show(Table(["normalised", "R@1"], [
-    ["both", f"{recall_at(T @ V.T, own, 1):.1%}"],
-    ["pictures only", f"{recall_at(raw_T @ V.T, own, 1):.1%}"],
-    ["questions only", f"{recall_at(T @ raw_V.T, own, 1):.1%}"],
-]))
+show(
+    Table(
+        ["normalised", "R@1"],
+        [
+            ["both", f"{recall_at(T @ V.T, own, 1):.1%}"],
+            ["pictures only", f"{recall_at(raw_T @ V.T, own, 1):.1%}"],
+            ["questions only", f"{recall_at(T @ raw_V.T, own, 1):.1%}"],
+        ],
+    )
+)
 lengths = raw_V.norm(dim=1)
-print(f"lengths of the pictures' vectors: {lengths.min():.1f} "
-      f"to {lengths.max():.1f}")
+print(
+    f"lengths of the pictures' vectors: {lengths.min():.1f} "
+    f"to {lengths.max():.1f}"
+)
 
 # %% [markdown]
 # How much it costs depends on how unequal the lengths are; here they are alike, and the mistake hides. Normalise all
@@ -185,12 +201,22 @@ print(f"lengths of the pictures' vectors: {lengths.min():.1f} "
 
 # %%
 most = V.abs().max()
-whole_numbers = (V / most * 127).round()     # would be kept as int8
+whole_numbers = (V / most * 127).round()  # would be kept as int8
 kinds = {"float32": V, "float16": V.half().float(), "int8": whole_numbers}
-show(Table(["index", "bytes a picture", "R@1", "R@10"], [
-    [name, str(V.shape[1] * size), f"{recall_at(T @ index.T, own, 1):.1%}",
-     f"{recall_at(T @ index.T, own, 10):.1%}"]
-    for size, (name, index) in zip((4, 2, 1), kinds.items())]))
+show(
+    Table(
+        ["index", "bytes a picture", "R@1", "R@10"],
+        [
+            [
+                name,
+                str(V.shape[1] * size),
+                f"{recall_at(T @ index.T, own, 1):.1%}",
+                f"{recall_at(T @ index.T, own, 10):.1%}",
+            ]
+            for size, (name, index) in zip((4, 2, 1), kinds.items())
+        ],
+    )
+)
 
 # %% [markdown]
 # For a few hundred thousand pictures one matrix product is fast enough, and it is exact. Libraries such as FAISS trade
@@ -204,6 +230,7 @@ show(Table(["index", "bytes a picture", "R@1", "R@10"], [
 #
 # For each kind of question there is a shortcut: leave out the word that matters. If "a car" finds as many red cars as
 # "a red car", then the word *red* did nothing.
+
 
 # %%
 def first_hit(asked):
@@ -223,21 +250,39 @@ names = list(CLASSES)
 coloured = [CLASSES[number] for number in COLOURABLE]
 asked = {  # kind: (question, the shorter one, what must be in the picture)
     "a car": [(A(n), "a picture", {n}) for n in names],
-    "a red car": [(A(f"{c} {n}"), A(n), {f"{c} {n}"})
-                  for n in coloured for c in COLOURS[1:]],
-    "a small dog": [(A(f"{s} {n}"), A(n), {f"{s} {n}"})
-                    for n in names for s in ("small", "big")],
-    "a dog on sand": [(f"{A(n)} {words}", A(n), {n, ground})
-                      for n in names for ground, words in GROUND_WORDS.items()],
+    "a red car": [
+        (A(f"{c} {n}"), A(n), {f"{c} {n}"})
+        for n in coloured
+        for c in COLOURS[1:]
+    ],
+    "a small dog": [
+        (A(f"{s} {n}"), A(n), {f"{s} {n}"})
+        for n in names
+        for s in ("small", "big")
+    ],
+    "a dog on sand": [
+        (f"{A(n)} {words}", A(n), {n, ground})
+        for n in names
+        for ground, words in GROUND_WORDS.items()
+    ],
 }
 rows = []
 for kind, questions in asked.items():
     questions = answerable(questions)
     full, chance = first_hit([(q, w) for q, _, w in questions])
     short, _ = first_hit([(s, w) for _, s, w in questions])
-    rows.append([kind, str(len(questions)), f"{chance:.1%}", f"{short:.1%}",
-                 f"{full:.1%}"])
-show(Table(["kind", "questions", "guessing", "without the word", "R@1"], rows))
+    rows.append(
+        [
+            kind,
+            str(len(questions)),
+            f"{chance:.1%}",
+            f"{short:.1%}",
+            f"{full:.1%}",
+        ]
+    )
+show(
+    Table(["kind", "questions", "guessing", "without the word", "R@1"], rows)
+)
 
 # %% [markdown]
 # Each word helps: the last column lies above the one before it. But compare the rows. With whole captions nearly every
@@ -252,18 +297,25 @@ show(Table(["kind", "questions", "guessing", "without the word", "R@1"], rows))
 from lessons.stickers.exams import word_order
 
 order = word_order(TEST, 250)
-sideways = [n for n, words in enumerate(order.captions)
-            if " left of " in words or " right of " in words]
+sideways = [
+    n
+    for n, words in enumerate(order.captions)
+    if " left of " in words or " right of " in words
+]
 scenes = order.images[sideways]
 captions = [order.captions[n] for n in sideways]
-without = [words.replace(" left of ", " and ").replace(" right of ", " and ")
-           for words in captions]
-both = torch.cat([embed_images(model, scenes), V])   # theirs first, then 500
+without = [
+    words.replace(" left of ", " and ").replace(" right of ", " and ")
+    for words in captions
+]
+both = torch.cat([embed_images(model, scenes), V])  # theirs first, then 500
 right = torch.eye(len(scenes), len(both), dtype=torch.bool)
-found = recall_at(embed_texts(model, model.tokenize, captions) @ both.T,
-                  right, 1)
-short = recall_at(embed_texts(model, model.tokenize, without) @ both.T,
-                  right, 1)
+found = recall_at(
+    embed_texts(model, model.tokenize, captions) @ both.T, right, 1
+)
+short = recall_at(
+    embed_texts(model, model.tokenize, without) @ both.T, right, 1
+)
 print("question:", captions[0])
 print("without: ", without[0])
 print(f"{len(captions)} questions, {len(both)} pictures")
@@ -283,7 +335,7 @@ print(f"R@1 {found:.1%}; with 'and' instead of the relation {short:.1%}")
 mirror = embed_images(model, scenes[:, :, ::-1].copy())
 texts = embed_texts(model, model.tokenize, captions)
 original = embed_images(model, scenes)
-mirrored = ((texts * original).sum(1) > (texts * mirror).sum(1))
+mirrored = (texts * original).sum(1) > (texts * mirror).sum(1)
 mirrored = mirrored.float().mean().item()
 print(f"the scene before its mirror image: {mirrored:.1%}")
 
@@ -299,10 +351,16 @@ for form in ("a {}", "no {}", "a picture without a {}"):
     shown = [n in known[hit] for n, row in zip(animals, hits) for hit in row]
     share[form] = sum(shown) / len(shown)
 present = sum(n in k for n in animals for k in known) / 500 / len(animals)
-show(Table(["question", "hits with the animal"],
-           [[f'"{form.format("dog")}"', f"{part:.0%}"]
-            for form, part in share.items()]
-           + [["any picture, drawn blindly", f"{present:.0%}"]]))
+show(
+    Table(
+        ["question", "hits with the animal"],
+        [
+            [f'"{form.format("dog")}"', f"{part:.0%}"]
+            for form, part in share.items()
+        ]
+        + [["any picture, drawn blindly", f"{present:.0%}"]],
+    )
+)
 
 # %% [markdown]
 # (The share of the five first hits that show the animal, over eight animals.) "No" and "without" never stood in a caption of Sticker World. In captions of the web they are rare too: people write
