@@ -159,8 +159,8 @@ def write_checkpoint(folder: Path) -> None:
 
 PADDED = (
     "Text towers: every library gets the same (T, 77) ids, as the official tokenizer makes them; ours stops at the "
-    "longest caption. One caption of 7 tokens saves less than 32 captions: torch's matrix product packs a whole weight "
-    "matrix for 7 rows as it does for 77, and that is then most of the time."
+    "longest caption. For one caption alone (7 tokens) `blocks.Linear` cuts its products, because torch's copies a "
+    "whole weight matrix for 7 rows as it does for 77."
 )
 WORKS = [
     Work(
