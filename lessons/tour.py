@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from checkpoints_convert.load import load
 from lessons import report
 from lessons import tour_pictures as sheet
 from lessons.stickers.scenes import GRID
@@ -33,6 +34,7 @@ def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--scenes", type=shared.whole_number, default=500, metavar="N", help="to search in (default 500)"
     )
     shared.add_model_options(parser)
+    parser.set_defaults(load_official=load)
     return parser.parse_args(arguments)
 
 
@@ -40,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     """All stages one after the other, then the report, the picture, and what to do next."""
     folder = Path(options.output)
     check_folder(folder)
-    model = shared.load_dual_encoder(options.model, options.device, options.dtype)
+    model = shared.load_dual_encoder(options)
     if getattr(model.image_tower, "image_size", None) != GRID:
         raise UserError(f"the tour shows models that read pictures of {GRID} pixels; {options.model} does not")
     tour = Tour(folder, model, options.model, options.scenes)

@@ -2,6 +2,9 @@
 
 import sys
 from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
 
 from minimodels.commands import search, segment, zero_shot
 from minimodels.commands.shared import Parser, guarded
@@ -21,9 +24,17 @@ segment needs the official CIDAS/clipseg-rd64-refined, fetched once.
 """
 
 
+def load_official(name: str, **options: Any) -> nn.Module:
+    """An official name or any checkpoint file: the one door to checkpoints_convert, opened only when asked."""
+    from checkpoints_convert.load import load
+
+    return load(name, **options)
+
+
 def make_parser() -> Parser:
     """All commands and their options."""
     parser = Parser(prog="python -m minimodels", description="The models on your own pictures.", epilog=EXAMPLES)
+    parser.set_defaults(load_official=load_official)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=Parser)
     for command in COMMANDS:
         command.add_parser(commands)

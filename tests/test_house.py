@@ -22,7 +22,7 @@ ARROWS = {
     "tests": set(PACKAGES) | {"docs"},
 }
 # The command line of minimodels may import checkpoints_convert, inside a function: when a user names an official model.
-DOOR = ("minimodels/__main__.py", "minimodels/commands/")
+DOOR = "minimodels/__main__.py"
 FOREIGN = {
     "torchvision",
     "timm",

@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
     output = check_ending(options.output or SHEET)
     folder = Path(options.folder)
     stamps = list_pictures(folder, leave_out=output)
-    model = shared.load_dual_encoder(options.model, options.device, options.dtype)
+    model = shared.load_dual_encoder(options)
     texts = shared.check_texts(options.texts, "text", model)
     index = open_index(folder, stamps, model, options.model)
     results = find(index, model, texts, options.top)

@@ -138,8 +138,7 @@ def load_clipseg(options: argparse.Namespace) -> CLIPSeg:
     Raises:
         UserError: no such model, a broken file, another model.
     """
-    device = shared.check_device(options.device, options.dtype)
-    model = shared.load_model(options.model, device, getattr(torch, options.dtype))
+    model = shared.load_model(options)
     if not isinstance(model, CLIPSeg):
         raise UserError(
             f"{options.model} is a {type(model).__name__}, which paints no masks; segmenting needs a CLIPSeg, for "

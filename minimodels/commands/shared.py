@@ -83,13 +83,13 @@ def add_model_options(parser: argparse.ArgumentParser, default: str = DEFAULT_MO
     group.add_argument("--dtype", default="float32", choices=DTYPES, help="numbers it computes with (default float32)")
 
 
-def load_dual_encoder(name: str, device: str, dtype: str) -> DualEncoder:
+def load_dual_encoder(options: argparse.Namespace) -> DualEncoder:
     """The CLIP that a person named, in eval mode on its device.
 
     Raises:
         UserError: no such model, a broken file, a model without two towers, a device that is not there.
     """
-    model = load_model(name, check_device(device, dtype), getattr(torch, dtype))
+    name, model = options.model, load_model(options)
     if not isinstance(model, DualEncoder):
         raise UserError(
             f"{name} is a {type(model).__name__}; comparing pictures with words needs a CLIP, "
@@ -98,14 +98,17 @@ def load_dual_encoder(name: str, device: str, dtype: str) -> DualEncoder:
     return model
 
 
-def load_model(name: str, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """An embedded model; or an official name or any checkpoint file through checkpoints_convert, imported only then."""
+def load_model(options: argparse.Namespace) -> nn.Module:
+    """The model of --model, --device and --dtype: an embedded one, or whatever `options.load_official` opens.
+
+    Raises:
+        UserError: no such model, a broken file, a device that is not there.
+    """
+    name, device, dtype = options.model, check_device(options.device, options.dtype), getattr(torch, options.dtype)
     if name in tiny.names():
         return tiny.load(name, device, dtype)
-    from checkpoints_convert.load import load  # the one door from here to there
-
     try:
-        return load(name, device=device, dtype=dtype)
+        return options.load_official(name, device=device, dtype=dtype)
     except UserError as error:
         close = difflib.get_close_matches(name.lower(), tiny.names(), n=1, cutoff=0.5)
         if Path(name).exists() or not close or "did you mean" in str(error) or "neither" not in str(error):

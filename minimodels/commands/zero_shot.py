@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
     """Answer, print, and return the exit code."""
     pictures, labels = split_words(options)
     open_image(pictures[0])  # a wrong name shows before a large model is fetched and loaded
-    model = shared.load_dual_encoder(options.model, options.device, options.dtype)
+    model = shared.load_dual_encoder(options)
     labels = shared.check_texts(labels, "label", model)
     templates = tuple(options.template or default_templates(model))
     for label in labels if options.template else ():
