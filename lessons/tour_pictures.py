@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageOps
 
-from minimodels.images import text_font
+from minimodels.drawing import text_font
 
 COLUMNS, CELL, GAP, MARGIN = 5, 296, 24, 36  # pixels
 WIDTH = 2 * MARGIN + COLUMNS * CELL + (COLUMNS - 1) * GAP

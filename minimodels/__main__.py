@@ -14,13 +14,13 @@ EXAMPLES = """
 examples:
   python -m minimodels zero-shot cat.jpg cat dog "a red car"
   python -m minimodels search photos/ "a dog on a beach" -o hits.png
-  python -m minimodels segment cat.jpg "a cat" "grass" -o segments.png
+  python -m minimodels segment tour/scenes/0000.png "a dog" "grass" -o out.png
   python -m minimodels zero-shot --help
 
-Without --model, zero-shot and search use the small weights that come with the
-book. They know the stickers of Sticker World (`python -m lessons tour` shows
-some) and no photographs; for those: --model openai/clip-vit-base-patch32.
-segment needs the official CIDAS/clipseg-rd64-refined, fetched once.
+Without --model, all use the small weights that come with the book. They know
+the stickers of Sticker World (`python -m lessons tour` makes some scenes) and
+no photographs; for those: --model openai/clip-vit-base-patch32, and for
+segment --model CIDAS/clipseg-rd64-refined.
 """
 
 

@@ -10,9 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from minimodels import images
 from minimodels.errors import UserError
-from minimodels.images import CLIPPreprocess, open_image, overlay, picture_sheet, repair, save_picture
+from minimodels.images import CLIPPreprocess, open_image, repair, save_picture
 from tests.benchmarks.pixels import picture
 
 # ---------------------------------------------------------------- open_image: odd but good
@@ -222,7 +221,7 @@ def test_huge_pictures_are_refused_before_they_are_decoded(width, height, tmp_pa
     assert "is too large: at most 128 million pixels" in refused(tmp_path / "huge.png")
 
 
-# ---------------------------------------------------------------- drawing
+# ---------------------------------------------------------------- saving
 
 
 def test_save_picture(tmp_path):
@@ -237,41 +236,3 @@ def test_save_picture(tmp_path):
     with pytest.raises(UserError, match="cannot write"):
         save_picture(image, tmp_path / "file" / "it.png")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "it.jpg", "it.png", "it.webp", "new"]
-
-
-def test_picture_sheet_shows_each_picture_and_caption():
-    colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (0, 255, 255)]
-    pictures = [Image.new("RGB", (30 + 9 * number, 40), colour) for number, colour in enumerate(colours)]
-    captions = ["a dog", "é 😀", "", "W" * 300, "many words " * 50]
-    sheet = picture_sheet(pictures, captions, columns=3, cell=100)
-    assert sheet.width == 12 + 3 * 112
-    pixels = np.array(sheet)
-    for number, colour in enumerate(colours):
-        found = np.argwhere((pixels == colour).all(-1))
-        row, column = divmod(number, 3)
-        assert len(found) > 5000 and found[:, 1].min() >= 12 + 112 * column and found[:, 1].max() < 112 * (column + 1)
-        assert (found[:, 0].min() > 100) == (row == 1)
-    dark = pixels.max(-1) < 100
-    assert dark[112:130, 12:112].any() and not dark[:, 112:120].any() and not dark[:, 224:232].any()
-    assert picture_sheet(pictures[:2]).size == (12 + 2 * 236, 12 + 224 + 12)
-    for bad in [([], []), (pictures, ["one"])]:
-        with pytest.raises(UserError, match="one caption each"):
-            picture_sheet(*bad)
-
-
-def test_overlay_paints_outlines_and_names():
-    image, masks = Image.new("RGB", (40, 30), "white"), torch.zeros(2, 30, 40, dtype=torch.bool)
-    masks[0, 5:15, 5:15], masks[1, 20:30, 20:40] = True, True
-    first, second = images.COLOURS[:2]
-    plain = np.array(overlay(image, masks))
-    assert plain.shape == (30, 40, 3)
-    assert plain[5, 5].tolist() == list(first) and plain[25, 20].tolist() == list(second)
-    assert plain[10, 10].tolist() == np.rint(127.5 + 0.5 * np.array(first)).astype(int).tolist()
-    assert plain[29, 30].tolist() != list(second)  # the picture's own edge is no outline
-    assert (plain[~masks.any(0).numpy()] == 255).all()
-    named = overlay(image, masks, ["the small dog", "tree"])
-    assert named.height > 30 and any(named.getpixel((8, y)) == second for y in range(30, named.height))
-    with pytest.raises(UserError, match="resize the masks"):
-        overlay(image, masks[:, :5])
-    with pytest.raises(UserError, match="one name each"):
-        overlay(image, masks, ["one"])

@@ -5,6 +5,10 @@ import pytest
 import torch
 from PIL import Image
 
+from lessons.stickers.scenes import Dice, Sticker, compose, draw
+from lessons.stickers.sheet import CLASS_NUMBER
+from lessons.stickers.splits import TEST
+from lessons.stickers.textures import BACKGROUNDS
 from minimodels import tiny
 from minimodels.__main__ import main
 from minimodels.clip import CLIP
@@ -182,7 +186,26 @@ def test_other_models_are_refused(run, here):
 def test_help_teaches(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["segment", "--help"])
-    assert stop.value.code == 0 and "examples:" in capsys.readouterr().out
+    out = " ".join(capsys.readouterr().out.split())
+    assert stop.value.code == 0 and "examples:" in out and "Without --model it is tiny-clipseg" in out
+
+
+@pytest.mark.skipif(segment.DEFAULT not in tiny.names(), reason="the trained weights are not here")
+def test_the_embedded_weights_are_the_default(here, capsys):
+    """An unseen scene of two stickers: what is named is found where it is, what is not there is not."""
+    dog, owl = (
+        Sticker(CLASS_NUMBER["dog"], 0, 1, 0, False, 18, 20),
+        Sticker(CLASS_NUMBER["owl"], 0, 1, 0, False, 46, 44),
+    )
+    scene = compose(Dice(TEST.seed(0)), TEST, BACKGROUNDS.index("sand"), [dog, owl])
+    picture, owner = draw(scene)
+    Image.fromarray(picture).save("stickers.png")
+    assert main(["segment", "stickers.png", "a dog", "an owl", "a rocket", "--masks", "masks"]) == 0
+    out, err = capsys.readouterr()
+    assert "a rocket: not found" in out and err == ""
+    for number, name in ((1, "01-a-dog.png"), (2, "02-an-owl.png")):
+        found = np.array(Image.open(here / "masks" / name)) == 255
+        assert (found & (owner == number)).sum() / (found | (owner == number)).sum() > 0.5
 
 
 def test_the_released_recipe_blurs_and_the_stickers_recipe_cuts_on_grey():

@@ -11,8 +11,9 @@ from minimodels.clip import DualEncoder
 from minimodels.commands import shared
 from minimodels.commands.index import Index, list_pictures, open_index
 from minimodels.commands.terminal import fit, notice, printable, width
+from minimodels.drawing import picture_sheet, text_font
 from minimodels.errors import UserError
-from minimodels.images import check_ending, picture_sheet, save_picture, text_font
+from minimodels.images import check_ending, save_picture
 from minimodels.templates import label_embeddings
 
 SHEET = "hits.png"

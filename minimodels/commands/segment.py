@@ -16,23 +16,29 @@ from minimodels import picture_prompts
 from minimodels.clipseg import CLIPSeg
 from minimodels.commands import shared
 from minimodels.commands.terminal import notice, printable
+from minimodels.drawing import overlay
 from minimodels.errors import UserError
-from minimodels.images import check_ending, open_image, overlay, save_picture
+from minimodels.images import check_ending, open_image, save_picture
 from minimodels.templates import sticker_model
 
+DEFAULT = "tiny-clipseg"
 OFFICIAL = "CIDAS/clipseg-rd64-refined"
 PICTURE = "segments.png"
 SHOWN = 384  # pixels: smaller pictures are enlarged in the overlay, by whole numbers; masks keep the picture's size
 EXAMPLES = """
 examples:
-  python -m minimodels segment cat.jpg "a cat" "grass" -o out.png
-  python -m minimodels segment cat.jpg "a cat" "a dog" --compete --masks masks/
-  python -m minimodels segment cat.jpg --prompt-image other.jpg --prompt-mask mask.png
-  python -m minimodels segment cat.jpg "a cat" --prompt-image other.jpg --prompt-mask mask.png --mix 0.5
+  python -m minimodels segment scene.png "a dog" "grass" -o out.png
+  python -m minimodels segment scene.png "a dog" "an owl" --compete --masks masks/
+  python -m minimodels segment scene.png --prompt-image other.png --prompt-mask mask.png
+  python -m minimodels segment scene.png "a dog" --prompt-image other.png --prompt-mask mask.png --mix 0.5
+  python -m minimodels segment cat.jpg "a cat" "grass" --model CIDAS/clipseg-rd64-refined
   python -m minimodels segment cat.jpg "a cat" --model rd64-uni.safetensors
 
-Without --model it is CIDAS/clipseg-rd64-refined (600 MB, fetched once by:
-python -m checkpoints_convert fetch CIDAS/clipseg-rd64-refined).
+Without --model it is tiny-clipseg, the small weights that come with the book:
+they know the stickers of Sticker World and no photographs. `python -m lessons
+tour` makes scenes to try it on. For photographs: CIDAS/clipseg-rd64-refined
+(600 MB, fetched once by: python -m checkpoints_convert fetch
+CIDAS/clipseg-rd64-refined).
 
 Each prompt is asked alone, so masks may overlap; with --compete a pixel goes
 to the prompt that is surest of it. A prompt picture shows what to look for:
@@ -77,7 +83,7 @@ def add_parser(commands: Any) -> None:
     add("--masks", metavar="DIR", help="write each mask there as a PNG of the picture's size")
     add("--probabilities", action="store_true", help="with --masks: write the probabilities there too, 0-255")
     add("-o", "--output", default=PICTURE, metavar="FILE", help=f"picture with masks and legend (default {PICTURE})")
-    shared.add_model_options(parser, default=OFFICIAL, official=OFFICIAL)
+    shared.add_model_options(parser, default=DEFAULT, official=OFFICIAL)
     parser.set_defaults(run=run)
 
 
@@ -142,7 +148,7 @@ def load_clipseg(options: argparse.Namespace) -> CLIPSeg:
     if not isinstance(model, CLIPSeg):
         raise UserError(
             f"{options.model} is a {type(model).__name__}, which paints no masks; segmenting needs a CLIPSeg, for "
-            f"instance {OFFICIAL}"
+            f"instance {DEFAULT} or {OFFICIAL}"
         )
     return model
 
