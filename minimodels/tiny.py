@@ -28,6 +28,8 @@ CLASSES = {
     "CLIP": "minimodels.clip",
     "CLIPResNet": "minimodels.clip_resnet",
     "CLIPSeg": "minimodels.clipseg",
+    "Swin": "minimodels.swin",
+    "SwinBackbone": "minimodels.swin",
 }
 
 
