@@ -147,6 +147,27 @@ def from_disk_torch_load() -> dict:
     return {"ours": from_disk()["ours"], "torch.load + load_state_dict": plain}
 
 
+def clipseg_builders(prompts: int) -> dict:
+    """CLIPSeg rd64 at 352 pixels, from one picture and so many texts to mask logits: ours encodes the picture once,
+    transformers takes a copy of it a text."""
+    image, ids = picture(352), captions(prompts)
+
+    def ours() -> Run:
+        model = filled(tiny.build("CLIPSeg", {**B16, "image_size": 224}))
+        return lambda: model(image, model.encode_text(ids)[None])
+
+    def transformers() -> Run:
+        from transformers import CLIPSegConfig, CLIPSegForImageSegmentation
+
+        vision = {"patch_size": 16, "image_size": 224}
+        config = CLIPSegConfig(vision_config=vision, use_complex_transposed_convolution=False)
+        config._attn_implementation = "sdpa"
+        model, copies = CLIPSegForImageSegmentation(config).eval(), image.expand(prompts, -1, -1, -1)
+        return lambda: model(input_ids=ids, pixel_values=copies, interpolate_pos_encoding=True).logits
+
+    return {"ours": ours, "transformers": transformers}
+
+
 def write_checkpoint(folder: Path) -> None:
     """A CLIP ViT-L/14 checkpoint of random numbers, once."""
     if (folder / "plain" / "pytorch_model.bin").exists():
@@ -199,6 +220,8 @@ WORKS = [
     Work(
         "CLIP ViT-L/14 text tower, 1 caption", clip_builders("ViT-L-14", L14, None, captions(1)), bar=0.35, note=PADDED
     ),
+    Work("CLIPSeg rd64 352 px, one prompt", clipseg_builders(1), bar=0.85),
+    Work("CLIPSeg rd64 352 px, ten prompts on one picture", clipseg_builders(10), bar=0.25, rounds=3),
     Work("CLIP ViT-L/14 from disk to the first answer", from_disk(), bar=1.05, memory_bar=None, rounds=5),
     Work("CLIP ViT-L/14 from disk, the textbook way", from_disk_torch_load(), bar=0.4, memory_bar=None, rounds=3),
 ]
