@@ -28,6 +28,7 @@ CLASSES = {
     "CLIP": "minimodels.clip",
     "CLIPResNet": "minimodels.clip_resnet",
     "CLIPSeg": "minimodels.clipseg",
+    "DINOv2": "minimodels.dinov2",
     "Swin": "minimodels.swin",
     "SwinBackbone": "minimodels.swin",
 }

@@ -43,6 +43,7 @@ SIZES = {
     "minimodels/clip_resnet.py": 160,
     "minimodels/tokenizers.py": 280,
     "minimodels/clipseg.py": 220,
+    "minimodels/dinov2.py": 180,
     "minimodels/swin.py": 220,
     "minimodels/lavt.py": 220,
     "minimodels/sam.py": 380,

@@ -1,0 +1,83 @@
+"""DINOv2's golden cases: the official DinoVisionTransformer, tiny ones by number and the released ones by name."""
+
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from checkpoints_convert import build
+from minimodels.dinov2 import DINOv2, to_grid
+from minimodels.errors import UserError
+from tests.golden import Case, Line
+
+
+def run_model(case: Case, device: torch.device) -> list[Line]:
+    """Positions, the tokens before the first block, all features by name, intermediate layers."""
+    model: Any = build(case.checkpoint(), "dinov2", num_heads=case.config["kwargs"]["num_heads"]).to(device)
+    image = case.tensor("in.image", torch.float64).to(device)
+    return [*told(case, model), *case.judge(observe(model, image, case.config["layers"]))]
+
+
+def observe(model: DINOv2, image: Tensor, layers: list[int]) -> dict[str, Tensor]:
+    """Everything a case stores, by its names."""
+    grid = (image.shape[-2] // model.patch_size, image.shape[-1] // model.patch_size)
+    features = model.encode(image)
+    computed = {
+        "out.pos": model.positions(grid)[None],
+        "out.tokens": model.embed(image),
+        "out.x_norm_clstoken": features.class_token,
+        "out.x_norm_regtokens": features.registers,
+        "out.x_norm_patchtokens": features.patches,
+        "out.x_prenorm": features.prenorm,
+        "out.forward": model(image),
+        "out.last1.unnormed": model.split(model.intermediate(image, 1, norm=False)[0])[2],
+    }
+    for layer in layers:
+        class_token, _, patches = model.split(model.intermediate(image, [layer])[0])
+        computed |= {f"out.layer{layer}.cls": class_token, f"out.layer{layer}.patch": patches}
+    last = [to_grid(model.split(tokens)[2], grid) for tokens in model.intermediate(image, 2)]
+    computed["out.last2.reshaped"] = torch.stack(last)[:, :, :16]  # the first 16 channels are stored
+    for name in ("x_norm_clstoken", "x_norm_patchtokens"):
+        computed[f"out.f32pos.{name}"] = computed[f"out.{name}"]
+    assert torch.equal(model.patch_features(image), model.split(features.prenorm)[2])
+    assert torch.equal(rearrange(to_grid(features.patches, grid), "b d h w -> b (h w) d"), features.patches)
+    return computed
+
+
+def run_keys(case: Case, device: torch.device) -> list[Line]:
+    """The converter takes every official name, and our model has the official number of parameters."""
+    tensors = case.empty_checkpoint()
+    try:
+        model = build(tensors, "dinov2")
+    except UserError as error:
+        return [Line("names", False, str(error))]
+    count = sum(parameter.numel() for parameter in model.parameters())
+    wanted = case.config["parameters"]
+    return [
+        Line("names", True, f"{len(tensors)} official names become our {len(model.state_dict())} tensors"),
+        Line("parameters", count == wanted, f"ours {count:,}, official {wanted:,}"),
+        *told(case, model),
+    ]
+
+
+def told(case: Case, model: Any) -> list[Line]:
+    """The official constructor's numbers, by our names; the official defaults where the case says nothing."""
+    official, ours = case.config["kwargs"], model.about["arguments"]
+    wanted = {
+        "image_size": official["img_size"],
+        "patch_size": official["patch_size"],
+        "swiglu": official["ffn_layer"].startswith("swiglu"),
+        "num_registers": official.get("num_register_tokens", 0),
+        "position_offset": official.get("interpolate_offset", 0.1),
+        "antialias": official.get("interpolate_antialias", False),
+    }
+    return [Line(name, ours[name] == value, f"ours {ours[name]}, official {value}") for name, value in wanted.items()]
+
+
+KINDS = {"model": run_model, "keys": run_keys}
+# Which rows of the parity table the copied cases belong to.
+ROWS = {
+    **{f"tiny{case}": "DINOv2" for case in ("", "_up", "_native", "_same_count")},
+    **{"tiny_reg": "DINOv2 registers", "tiny_swiglu": "DINOv2 SwiGLU"},
+}
