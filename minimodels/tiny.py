@@ -31,6 +31,7 @@ CLASSES = {
     "DINOv2": "minimodels.dinov2",
     "Swin": "minimodels.swin",
     "SwinBackbone": "minimodels.swin",
+    "LAVT": "minimodels.lavt",
 }
 
 
@@ -72,7 +73,7 @@ def open_file(
         model.load_state_dict(tensors, assign=True)
     except (TypeError, RuntimeError) as error:  # arguments the class does not take; tensors that do not fill it
         raise UserError(f"{path} does not hold a whole {about['class']}: {error}") from error
-    return equip(model.eval(), about)
+    return equip(model.eval().to(device), about)  # the tensors are there already; buffers that no file holds follow
 
 
 def read_about(path: str | Path, metadata: dict[str, str]) -> dict[str, Any]:
