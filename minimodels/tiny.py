@@ -19,7 +19,7 @@ from torch import nn
 from minimodels import images_tensor  # noqa: F401 (one more preprocess that files may name)
 from minimodels.errors import UserError, write_aside
 from minimodels.images import preprocess_from_dict
-from minimodels.tokenizers import BytePairTokenizer
+from minimodels.tokenizers import BytePairTokenizer, WordPieceTokenizer
 
 JSON_KEYS = ("arguments", "preprocess", "tokenizer")
 WEIGHTS = Path(__file__).parent / "weights"
@@ -28,6 +28,7 @@ CLASSES = {
     "CLIP": "minimodels.clip",
     "CLIPResNet": "minimodels.clip_resnet",
     "CLIPSeg": "minimodels.clipseg",
+    "BERT": "minimodels.bert",
     "DINOv2": "minimodels.dinov2",
     "Swin": "minimodels.swin",
     "SwinBackbone": "minimodels.swin",
@@ -108,8 +109,10 @@ def equip(model: nn.Module, about: dict[str, Any]) -> nn.Module:
     return model
 
 
-def tokenizer_from_dict(about: dict[str, Any]) -> Callable[..., torch.Tensor]:
-    """The tokenizer a file names: CLIP's own, or byte-pair merges stored in the file."""
+def tokenizer_from_dict(about: dict[str, Any]) -> Callable[..., Any]:
+    """The tokenizer a file names: CLIP's own, or byte-pair merges or a WordPiece vocabulary stored in the file."""
+    if about["kind"] == "wordpiece":
+        return WordPieceTokenizer(**{key: value for key, value in about.items() if key != "kind"})
     if about["kind"] == "clip":
         return BytePairTokenizer.clip(about["context_length"])
     return BytePairTokenizer([tuple(pair) for pair in about["merges"]], about["context_length"])
@@ -122,7 +125,8 @@ def save(path: str | Path, model: nn.Module, about: dict[str, Any], dtype: torch
         path: the .safetensors file.
         model: its `state_dict` is stored under our names.
         about: "class" and "arguments" (what the constructor was called with), "system", and where they apply
-            "preprocess" (`images.preprocess_to_dict`) and "tokenizer" ({"kind": "clip" or "merges", "context_length"}).
+            "preprocess" (`images.preprocess_to_dict`) and "tokenizer" ({"kind": "clip" or "merges", "context_length"},
+            or {"kind": "wordpiece", "vocabulary": [...]} and any other argument of `WordPieceTokenizer`).
         dtype: convert floating tensors (torch.float16 for the embedded models); None keeps them.
     """
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
