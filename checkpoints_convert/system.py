@@ -51,6 +51,8 @@ class System:
             text is read, "tokenizer", as `minimodels.tiny.save` stores them.
         join: tensors of a file that holds a part alone, tensors of the CLIP it was trained on -> both. A caller tells
             the second as `clip`.
+        adapt: what a table made of a checkpoint and the constructor arguments chosen for it: change the first to fit
+            the second (bias tables of another window, a head that is not wanted), or say why it cannot.
     """
 
     name: str
@@ -60,6 +62,7 @@ class System:
     from_config: Callable[[Mapping[str, Any]], dict[str, Any]]
     surroundings: Callable[[Mapping[str, Any], str, Mapping[str, Any]], dict[str, Any]] = lambda *_: {}
     join: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], dict[str, Tensor]] | None = None
+    adapt: Callable[[Converted, Mapping[str, Any]], None] = lambda *_: None
 
 
 def detect(tensors: Mapping[str, Tensor], systems: Mapping[str, System]) -> tuple[str, str]:
@@ -109,6 +112,7 @@ def build_model(
     what = f"{system.name} checkpoint in {format_name} names"
     try:
         class_name, arguments = system.architecture(converted.tensors, {**form.told, **told})
+        system.adapt(converted, arguments)
         model = tiny.build(class_name, arguments)
     except KeyError as error:
         problems = [*converted.problems, f"the sizes cannot be read without {error}"]
@@ -129,7 +133,7 @@ def build_model(
     model.load_state_dict(ready, assign=True)
     about = {"system": system.name, "class": class_name, "arguments": arguments, "format": format_name}
     model.about = about  # type: ignore[assignment]
-    return model.eval()
+    return model.eval().to(device)  # the tensors are there already; buffers that no file holds follow
 
 
 def compare_shapes(converted: Converted, model: nn.Module) -> list[str]:

@@ -266,7 +266,8 @@ class SwinBackbone(nn.Module):
         for at, (depth, heads, window) in enumerate(zip(depths, num_heads, windows, strict=True)):
             dim, first = embed_dim * 2**at, sum(depths[:at])
             blocks = [
-                self.block(dim, heads, int(dim * mlp_ratio), window, i % 2 == 1, rates[first + i]) for i in range(depth)
+                self.block(dim, heads, round(dim * mlp_ratio), window, i % 2 == 1, rates[first + i])
+                for i in range(depth)
             ]
             self.stages.append(Stage(blocks, PatchMerging(dim) if at + 1 < len(depths) else None))
             self.norms.append(nn.LayerNorm(dim) if output_norms else nn.Identity())
@@ -290,6 +291,12 @@ class SwinBackbone(nn.Module):
 
 
 # ---------------------------------------------------------------- classifier
+
+
+def fitted_windows(image_size: tuple[int, int], patch_size: int, stages: int, window_size: int) -> list[int]:
+    """The window's side in each stage: as wished, or the shorter side of the stage's map where that is smaller."""
+    sides = [-(-min(image_size) // (patch_size * 2**stage)) for stage in range(stages)]  # rounded up
+    return [min(window_size, side) for side in sides]
 
 
 class Swin(SwinBackbone):
@@ -318,13 +325,12 @@ class Swin(SwinBackbone):
         num_classes: int = 1000,
         drop_path: float = 0.0,
     ):
-        shorter = -(-min(image_size) // patch_size)  # of the first map, rounded up
         super().__init__(
             patch_size=patch_size,
             embed_dim=embed_dim,
             depths=depths,
             num_heads=num_heads,
-            window_size=[min(window_size, -(-shorter // 2**at)) for at in range(len(depths))],
+            window_size=fitted_windows(image_size, patch_size, len(depths), window_size),
             mlp_ratio=mlp_ratio,
             drop_path=drop_path,
         )
