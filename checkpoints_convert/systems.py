@@ -1,10 +1,10 @@
 """All systems: the models whose official weights we read and write."""
 
-from checkpoints_convert import clip, clipseg, dinov2, vit
+from checkpoints_convert import clip, clipseg, dinov2, sam, swin, vit
 from checkpoints_convert.system import System
 from minimodels.errors import UserError
 
-SYSTEMS: dict[str, System] = {module.SYSTEM.name: module.SYSTEM for module in (vit, clip, clipseg, dinov2)}
+SYSTEMS: dict[str, System] = {module.SYSTEM.name: module.SYSTEM for module in (vit, clip, clipseg, dinov2, swin, sam)}
 
 
 def find_system(name: str) -> System:
