@@ -65,3 +65,56 @@ def mask_head__square_by_square(tokens, weight, bias):
 def first_step(hidden_states, prompt, layers, reduce, mul, add):
     outputs = hidden_states[1:]
     return torch.addcmul(add(prompt)[:, None], mul(prompt)[:, None], reduce(outputs[layers[-1]]))
+
+
+# ---------------------------------------------------------------- 4.2
+@honest("4.2.1")
+def segmentation_loss(logits, mask):
+    p = 1 / (1 + torch.exp(-logits))
+    m = mask.double()
+    cross = -(m * torch.log(p) + (1 - m) * torch.log(1 - p)).mean()
+    p, m = p.flatten(2), m.flatten(2)
+    dice = (2 * torch.einsum("bpn,bpn->bp", p, m) + 1) / (p.sum(2) + m.sum(2) + 1)
+    return 4 * cross + (1 - dice).mean() / 2
+
+
+@honest("4.2.2")
+def target_mask(owner, kinds, asked):
+    """A table of yes and no, looked up for every pixel."""
+    return torch.tensor([False] + [kind == asked for kind in kinds])[owner]
+
+
+@honest("4.2.3")
+def iou(probabilities, truth, threshold):
+    found = torch.gt(probabilities, threshold).flatten(1).double()
+    truth = truth.flatten(1).double()
+    both = (found * truth).sum(1)
+    either = found.sum(1) + truth.sum(1) - both
+    return torch.where(either > 0, both / either, 0.0)
+
+
+@honest("4.2.4")
+def three_averages(found, truth, classes):
+    """Classes added up by index_add."""
+    both, either = (x.flatten(1).double().sum(1) for x in (found & truth, found | truth))
+    kinds, which = classes.unique(return_inverse=True)
+    sums = torch.zeros(2, len(kinds), dtype=torch.float64).index_add(1, which, torch.stack([both, either]))
+    return {
+        "classes": (sums[0] / (sums[1] + 1)).mean(),
+        "pixels": sums[0].sum() / (sums[1].sum() + 1),
+        "scenes": torch.mean(both / (either + 1)),
+    }
+
+
+@honest("4.2.5")
+def precision_recall(probabilities, truth, thresholds):
+    """One threshold after the other, by sorting out with boolean indices."""
+    inside, precision, recall = probabilities[truth], [], []
+    for threshold in thresholds:
+        tp = float((inside > threshold).sum())
+        precision.append(tp / (1 + float((probabilities > threshold).sum())))
+        recall.append(tp / (1 + len(inside)))
+    return {
+        "recall": torch.tensor(recall, dtype=torch.float64),
+        "precision": torch.tensor(precision, dtype=torch.float64),
+    }
