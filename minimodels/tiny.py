@@ -21,7 +21,7 @@ from minimodels.errors import UserError, write_aside
 from minimodels.images import preprocess_from_dict
 from minimodels.tokenizers import BytePairTokenizer, WordPieceTokenizer
 
-JSON_KEYS = ("arguments", "preprocess", "tokenizer")
+JSON_KEYS = ("arguments", "preprocess", "tokenizer", "borrowed")
 WEIGHTS = Path(__file__).parent / "weights"
 CLASSES = {
     "ViT": "minimodels.vit",
@@ -30,6 +30,7 @@ CLASSES = {
     "CLIPSeg": "minimodels.clipseg",
     "BERT": "minimodels.bert",
     "DINOv2": "minimodels.dinov2",
+    "SAM": "minimodels.sam",
     "Swin": "minimodels.swin",
     "SwinBackbone": "minimodels.swin",
     "LAVT": "minimodels.lavt",
@@ -65,6 +66,9 @@ def open_file(
         with safe_open(path, framework="pt", device=str(device)) as file:
             about = read_about(path, file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        for prefix, lender in about.get("borrowed", {}).items():
+            with safe_open(WEIGHTS / f"{lender}.safetensors", framework="pt", device=str(device)) as file:
+                tensors |= {prefix + name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path} cannot be read as a safetensors file ({error}); is it complete?") from error
     if dtype is not None:
@@ -126,12 +130,14 @@ def save(path: str | Path, model: nn.Module, about: dict[str, Any], dtype: torch
         model: its `state_dict` is stored under our names.
         about: "class" and "arguments" (what the constructor was called with), "system", and where they apply
             "preprocess" (`images.preprocess_to_dict`) and "tokenizer" ({"kind": "clip" or "merges", "context_length"},
-            or {"kind": "wordpiece", "vocabulary": [...]} and any other argument of `WordPieceTokenizer`).
+            or {"kind": "wordpiece", "vocabulary": [...]} and any other argument of `WordPieceTokenizer`). A part that
+            is an embedded model unchanged is not stored again: "borrowed" {"clip.": "tiny-clip"} says where it lies.
         dtype: convert floating tensors (torch.float16 for the embedded models); None keeps them.
     """
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     if dtype is not None:
         state = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+    state = {name: tensor for name, tensor in state.items() if not name.startswith(tuple(about.get("borrowed", ())))}
     text = {key: json.dumps(value) if key in JSON_KEYS else str(value) for key, value in about.items()}
     with write_aside(path) as aside:
         try:

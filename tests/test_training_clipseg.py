@@ -1,12 +1,15 @@
 """Training CLIPSeg: a stopped run goes on bit for bit, prompts mean the right pixels, the weights keep their word."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
 from lessons.stickers.scenes import draw
 from lessons.stickers.splits import TRAIN
-from lessons.train import clipseg, clipseg_data, loop
+from lessons.train import clipseg, clipseg_data, clipseg_report, loop
+from minimodels import tiny
 from minimodels.commands import segment
 
 
@@ -65,3 +68,17 @@ def test_the_command_cuts_prompt_pictures_as_training_does():
 def test_missing_weights_are_one_line(tmp_path, capsys):
     assert clipseg.main(["--evaluate", str(tmp_path / "none.safetensors")]) == 2
     assert "none.safetensors" in capsys.readouterr().err
+
+
+def test_the_weights_keep_their_word():
+    """Every bar of `--evaluate`, on a tenth of its scenes."""
+    model = tiny.load("tiny-clipseg")
+    rows = clipseg_report.text_rows(model, model, 64, 100)[:2] + clipseg_report.absent_rows(model, model, 64, 100)
+    rows += clipseg_report.mix_rows(model, 64, 100)
+    missed = [f"{name}: {ours:.3f}, bar {bar:.3f}" for name, ours, *_, bar in rows if bar is not None and ours < bar]
+    assert not missed
+
+
+def test_the_decoder_belongs_to_the_clip_it_borrows():
+    log = json.loads(clipseg.WEIGHTS.with_suffix(".log.json").read_text())
+    assert log["clip"] == clipseg.fingerprint(tiny.load("tiny-clip"))

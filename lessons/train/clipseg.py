@@ -72,7 +72,6 @@ class Trainer:
         size: int = SIZE,
         supports: int = SUPPORTS,
         clip_weights: Path = CLIP_WEIGHTS,
-        start: Path | None = None,
     ):
         clip = tiny.open_file(clip_weights)
         self.about = {"steps": steps, "batch": batch, "size": size, "clip": fingerprint(clip)}
@@ -82,11 +81,6 @@ class Trainer:
         self.numbers = self.clip_about["arguments"] | DECODER
         self.model = CLIPSeg(**self.numbers)
         self.model.clip.load_state_dict(clip.state_dict())
-        self.first_scene = 0
-        if start:
-            self.about["start"] = start.name
-            self.first_scene = 10**7  # scenes that the earlier run has not seen
-            self.model.decoder.load_state_dict(tiny.open_file(start).decoder.state_dict())  # type: ignore[union-attr]
         self.model.clip.requires_grad_(False)
         self.model.to(self.device)
         self.model.tokenize = self.tokenizer  # type: ignore[assignment]
@@ -130,8 +124,8 @@ class Trainer:
         return prompt.unflatten(0, (len(asked), clipseg_data.PROMPTS))
 
     def step(self, number: int) -> dict[str, float]:
-        """One step of training on scenes number * batch ... (number + 1) * batch - 1, from the run's first scene on."""
-        first = self.first_scene + number * self.batch
+        """One step of training on scenes number * batch ... (number + 1) * batch - 1."""
+        first = number * self.batch
         drawn = [clipseg_data.question(n) for n in range(first, first + self.batch)]
         image = at_size(measures.normalized(np.stack([picture for picture, _ in drawn])).to(self.device), self.size)
         asked = [prompts for _, prompts in drawn]
@@ -176,9 +170,7 @@ def train(arguments: argparse.Namespace) -> None:
     """Run or resume; a checkpoint and a line in the log every `--every` steps; at the end the weights in fp16."""
     torch.set_num_threads(arguments.threads)
     run = Path(arguments.run)
-    trainer = Trainer(
-        arguments.steps, arguments.batch, arguments.device, arguments.compile, arguments.size, start=arguments.start
-    )
+    trainer = Trainer(arguments.steps, arguments.batch, arguments.device, arguments.compile, arguments.size)
     loop.run(trainer, run, arguments.every, arguments.minutes)
     norm = CLIPPreprocess(64)
     about = {
@@ -188,6 +180,7 @@ def train(arguments: argparse.Namespace) -> None:
         "preprocess": preprocess_to_dict(TensorPreprocess(trainer.size, mean=norm.mean, std=norm.std)),
         "tokenizer": trainer.clip_about["tokenizer"],
         "trained_on": "Sticker World, split train",
+        "borrowed": {"clip.": CLIP_WEIGHTS.stem},  # frozen: the file holds the decoder alone
     }
     loop.publish(Path(arguments.out or run / "tiny-clipseg.safetensors"), trainer, run, about)
 
@@ -195,10 +188,9 @@ def train(arguments: argparse.Namespace) -> None:
 def main(words: list[str] | None = None) -> int:
     """The command line: 0 done, 1 a bar was missed, 2 a mistake in what was given."""
     parser = argparse.ArgumentParser(prog="python -m lessons.train.clipseg", description=__doc__.splitlines()[0])
-    loop.add_options(parser, WEIGHTS, steps=2600, every=200, run="runs/clipseg")
+    loop.add_options(parser, WEIGHTS, steps=3000, every=200, run="runs/clipseg")
     parser.set_defaults(batch=32)
     parser.add_argument("--size", type=int, default=SIZE, help=f"pixels a side the model reads (default {SIZE})")
-    parser.add_argument("--start", type=Path, metavar="WEIGHTS", help="begin with the decoder of an earlier run")
     parser.add_argument("--json", type=Path, metavar="FILE", help="with --evaluate: write the figures there too")
     arguments = parser.parse_args(words)
     try:
