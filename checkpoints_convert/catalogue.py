@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 CLIPSEG_FILES = "https://owncloud.gwdg.de/index.php/s/ioHbRzFx6th32hn/download?path=%2F&files="  # its README's folder
+SWIN_FILES = "https://github.com/SwinTransformer/storage/releases/download/v1.0.0/"
 OPENAI_LICENCE = "MIT, card: research use"  # the repository's licence, and what its model card asks for
 TINY_SHA256 = "fecf81b492bd13ee7a5297cb74d1d417aac8bf7e1b7d96aed89c4691984587ed"
 LARGE_SHA256 = "109390825a5bada2864f1b74445a63d29c51ef079c349644bc98996c452f6cf1"
@@ -151,6 +152,37 @@ def _clipseg(name: str, about: int, decoder: int, note: str, revision: str = "ma
     return whole, alone
 
 
+def _swin(name: str, about: int, note: str) -> Entry:
+    """One of Microsoft's own files, of its first release; sizes counted from the shapes, buffers included."""
+    return Entry(
+        name=name,
+        system="swin",
+        format="official",
+        licence="MIT",
+        files=(File(f"{name}.pth", about=about),),
+        preprocess="timm",
+        tokenizer=None,
+        note=f"Microsoft's own file: {note}",
+        url=f"{SWIN_FILES}{name}.pth",
+    )
+
+
+def _swin_repo(repo: str, form: str, licence: str, about: int, note: str) -> Entry:
+    """The same weights in transformers' or timm's layout; sizes counted from the shapes."""
+    small = ("config.json", "preprocessor_config.json") if form == "transformers" else ("config.json",)
+    return Entry(
+        name=repo,
+        system="swin",
+        format=form,
+        licence=licence,
+        files=(File("model.safetensors", about=about), *(File(name) for name in small)),
+        repo=repo,
+        preprocess=form,
+        tokenizer=None,
+        note=note,
+    )
+
+
 ENTRIES: tuple[Entry, ...] = (
     _clip_repo(
         "openai/clip-vit-base-patch32",
@@ -244,4 +276,22 @@ ENTRIES: tuple[Entry, ...] = (
     ),
     *_clipseg("rd64", 602775560, 4489476, "D = 64"),
     *_clipseg("rd16", 599537672, 1103940, "D = 16"),
+    _swin("swin_tiny_patch4_window7_224", 114267480, "Swin-T, 1000 classes"),
+    _swin("swin_base_patch4_window7_224_22k", 438096052, "Swin-B, 21,841 classes"),
+    _swin("swin_base_patch4_window12_384_22k", 450665252, "Swin-B at 384 pixels: what LAVT's training starts from"),
+    _swin_repo(
+        *("microsoft/swin-tiny-patch4-window7-224", "transformers", "Apache-2.0", 113153416),
+        "Swin-T, 1000 ImageNet classes",
+    ),
+    _swin_repo(
+        *("timm/swin_tiny_patch4_window7_224.ms_in1k", "timm", "MIT", 113153416), "Swin-T, 1000 ImageNet classes"
+    ),
+    _swin_repo(
+        *("timm/swin_base_patch4_window7_224.ms_in22k_ft_in1k", "timm", "MIT", 351072896),
+        "Swin-B, trained on 22k classes, then 1000",
+    ),
+    _swin_repo(
+        *("timm/swin_base_patch4_window12_384.ms_in22k_ft_in1k", "timm", "MIT", 351614336),
+        "Swin-B at 384 pixels, 1000 classes",
+    ),
 )

@@ -117,7 +117,8 @@ TRANSFORMERS_TINY = {"image_size": 38, "patch_size": 2, "window_size": 5, "num_l
 BACKBONE_TINY = {"patch_size": 2, "window_size": 5}  # maps of 19, 10, 5 and 3, the last two padded to one window
 NARROW = {"embed_dim": 12, "depths": (2, 2, 3, 2), "num_heads": (2, 3, 4, 6)}
 THREE = {"embed_dim": 12, "depths": (2, 3, 2), "num_heads": (2, 3, 4)}
-TINY, SMALL = {"embed_dim": 96, "depths": (2, 2, 6, 2), "num_heads": (3, 6, 12, 24)}, {"depths": (2, 2, 18, 2)}
+TINY = {"embed_dim": 96, "depths": (2, 2, 6, 2), "num_heads": (3, 6, 12, 24)}
+SMALL = {**TINY, "depths": (2, 2, 18, 2)}
 BASE = {"embed_dim": 128, "depths": (2, 2, 18, 2), "num_heads": (4, 8, 16, 32)}
 LARGE = {"embed_dim": 192, "depths": (2, 2, 18, 2), "num_heads": (6, 12, 24, 48)}
 AT_384 = {"window_size": 12}
@@ -134,10 +135,8 @@ REFERENCES = [
         tiny={**NARROW, **TIMM_TINY},
         official={
             "timm/swin_tiny_patch4_window7_224.ms_in1k": TINY,
-            "timm/swin_small_patch4_window7_224.ms_in1k": {**TINY, **SMALL},
             "timm/swin_base_patch4_window7_224.ms_in22k_ft_in1k": BASE,
             "timm/swin_base_patch4_window12_384.ms_in22k_ft_in1k": {**BASE, **AT_384, "img_size": 384},
-            "timm/swin_large_patch4_window7_224.ms_in22k_ft_in1k": LARGE,
         },
     ),
     Reference(
@@ -149,10 +148,7 @@ REFERENCES = [
         pairs=transformers_pairs(3),
         told=transformers_told,
         tiny={**THREE, **TRANSFORMERS_TINY},
-        official={
-            "microsoft/swin-tiny-patch4-window7-224": {**TINY, "num_labels": 1000},
-            "microsoft/swin-base-patch4-window7-224": {**BASE, "num_labels": 1000},
-        },
+        official={"microsoft/swin-tiny-patch4-window7-224": {**TINY, "num_labels": 1000}},
         open=open_transformers,
     ),
     Reference(
