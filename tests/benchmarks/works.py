@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from minimodels import tiny
+from tests.benchmarks import matching
 from tests.benchmarks.measure import Run, Work
 
 B32 = {"embed_dim": 512, "patch_size": 32, "vision_width": 768, "vision_depth": 12, "vision_heads": 12}
@@ -224,4 +225,11 @@ WORKS = [
     Work("CLIPSeg rd64 352 px, ten prompts on one picture", clipseg_builders(10), bar=0.25, rounds=3),
     Work("CLIP ViT-L/14 from disk to the first answer", from_disk(), bar=1.05, memory_bar=None, rounds=5),
     Work("CLIP ViT-L/14 from disk, the textbook way", from_disk_torch_load(), bar=0.4, memory_bar=None, rounds=3),
+    Work(
+        "Matcher: matching and scoring, 37 x 37 patches",
+        {"ours": matching.ours, "numpy, scipy and POT": matching.plain},
+        bar=1.05,
+        memory_bar=None,
+        note="100 proposals; the reference is a plain version of the same steps, in tests/benchmarks/matching.py.",
+    ),
 ]
