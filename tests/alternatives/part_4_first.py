@@ -118,3 +118,44 @@ def precision_recall(probabilities, truth, thresholds):
         "recall": torch.tensor(recall, dtype=torch.float64),
         "precision": torch.tensor(precision, dtype=torch.float64),
     }
+
+
+# ---------------------------------------------------------------- 4.3
+@honest("4.3.1")
+def highlight(picture, mask, blurred, factor):
+    inside = mask.to(picture).unsqueeze(1)
+    return picture * inside + (factor * blurred) * (1 - inside)
+
+
+@honest("4.3.2")
+def crop_box(mask, context):
+    """By the first and the last row and column that hold a True."""
+    ends = []
+    for axis in (0, 1):
+        hit = mask.any(dim=axis).int()
+        low, high = int(hit.argmax()), len(hit) - int(hit.flip(0).argmax())
+        margin = (high - low) * context
+        ends.extend([int(max(low - margin, 0.0)), int(min(high + margin, float(len(hit))))])
+    return ends
+
+
+@honest("4.3.3")
+def mixes(text, picture, weights):
+    return picture + torch.outer(weights, text - picture)
+
+
+@honest("4.3.4")
+def masked_attention(q, k, v, seen):
+    """Row 0 apart, the others with the fused kernel."""
+    plain = F.scaled_dot_product_attention(q[:, :, 1:], k, v)
+    scores = (k @ q[:, :, :1].transpose(-1, -2)).squeeze(-1) / q.shape[-1] ** 0.5
+    keep = torch.cat([torch.ones_like(seen[:, :1]), seen], dim=1)
+    weights = torch.where(keep[:, None], scores, torch.zeros_like(scores)).softmax(-1)
+    return torch.cat([weights.unsqueeze(2) @ v, plain], dim=2)
+
+
+@honest("4.3.5")
+def mask_scores(scores, masks, num_heads):
+    split = scores.unflatten(0, (-1, num_heads)).clone()
+    split[:, :, 0] *= masks[:, None]
+    return split.flatten(0, 1)

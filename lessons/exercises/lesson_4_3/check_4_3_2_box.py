@@ -1,0 +1,105 @@
+"""The check of 4.3.2: boxes against a search pixel by pixel."""
+
+import torch
+
+from lessons.checker import Mistake, Task
+
+HINTS = [
+    ("Where to begin", "`rows, columns = torch.where(mask)`; min() and max() of each, and + 1 for the exclusive end."),
+    ("Off by one", "The width is right - left with right exclusive: a box of one pixel has the width 1."),
+    (
+        "Wrong at the border",
+        "Limit first, round then: `int(max(0, left - margin))`, `int(min(width, right + margin))`.",
+    ),
+]
+
+
+def crop_box(mask, context):
+    rows, columns = torch.where(mask)
+    box = []
+    for places, size in ((columns, mask.shape[1]), (rows, mask.shape[0])):
+        low, high = int(places.min()), int(places.max()) + 1
+        margin = context * (high - low)
+        box += [int(max(0, low - margin)), int(min(size, high + margin))]
+    return tuple(box)
+
+
+def cases(random):
+    for height, width, box, context in [
+        (20, 30, (8, 15, 5, 9), 0.25),
+        (24, 12, (3, 9, 2, 14), 0.5),
+        (12, 25, (20, 24, 3, 10), 0.3),
+        (10, 10, (4, 5, 6, 7), 0.0),
+        (30, 18, (2, 13, 11, 16), 0.1),
+    ]:
+        mask = torch.zeros(height, width, dtype=torch.bool)
+        left, right, top, bottom = box
+        mask[top:bottom, left:right] = random(bottom - top, right - left) > 0
+        mask[top, left] = mask[bottom - 1, right - 1] = True
+        yield {"mask": mask, "context": context}
+
+
+def reference(mask, context):
+    height, width = mask.shape
+    columns = [x for x in range(width) if any(bool(mask[y, x]) for y in range(height))]
+    rows = [y for y in range(height) if any(bool(mask[y, x]) for x in range(width))]
+    ends = []
+    for places, size in ((columns, width), (rows, height)):
+        span = places[-1] - places[0] + 1
+        low, high = places[0] - context * span, places[-1] + 1 + context * span
+        ends += [int(low) if low > 0 else 0, int(high) if high < size else size]
+    return tuple(ends)
+
+
+def flawed(
+    mask, context, swap=False, end=1, share=1.0, side="own", limit="own", order="x", rounding=int, clip=True, grow=True
+):
+    rows, columns = torch.where(mask)
+    height, width = mask.shape
+    spans = [int(places.max()) - int(places.min()) + 1 for places in (columns, rows)]
+    box = []
+    for axis, places in enumerate((columns, rows)):
+        size = (height, width)[axis] if limit == "swapped" else (width, height)[axis]
+        low, high = int(places.min()), int(places.max()) + end
+        span = {"own": spans[axis], "other": spans[1 - axis], "larger": max(spans)}[side]
+        margin = share * context * span if grow else 0
+        low, high = low - margin, high + margin
+        low, high = (max(0, low), min(size, high)) if clip else (low, high)
+        box += [rounding(low), rounding(high)]
+    return (*box[2:], *box[:2]) if order == "y" else tuple(box)
+
+
+TASKS = [
+    Task(
+        "crop_box",
+        cases,
+        reference=reference,
+        like="a search pixel by pixel",
+        mistakes=[
+            Mistake("the box with inclusive ends", flawed, end=0, fix="max() + 1."),
+            Mistake(
+                "the box of the released code: x limited by the height and y by the width",
+                flawed,
+                limit="swapped",
+                fix="mask.shape is (height, width).",
+            ),
+            Mistake("the box that begins with the rows", flawed, order="y", fix="(left, right, top, bottom)."),
+            Mistake("the box without context", flawed, grow=False),
+            Mistake(
+                "the box with half of the context on each side",
+                flawed,
+                share=0.5,
+                fix="The whole context on each of the two sides.",
+            ),
+            Mistake(
+                "the box whose margin comes from the larger side",
+                flawed,
+                side="larger",
+                fix="Left and right go by the box's width, top and bottom by its height.",
+            ),
+            Mistake("the box with the margins of width and height swapped", flawed, side="other"),
+            Mistake("the box that leaves the picture", flawed, clip=False, fix="Limit it to 0 and the picture's size."),
+            Mistake("the box rounded to the nearest whole number", flawed, rounding=round, fix="int(...)."),
+        ],
+    )
+]
