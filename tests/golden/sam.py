@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from checkpoints_convert import build
+from minimodels import mask_generator as generator
 from minimodels import sam
 from minimodels.errors import UserError
 from minimodels.images_padded import PaddedPreprocess
@@ -32,7 +33,9 @@ def run_model(case: Case, device: torch.device) -> list[Line]:
     seen: dict[str, Tensor] = {}
     encoder = model.image_encoder
     for number, block in enumerate(encoder.blocks):
-        block.register_forward_hook(lambda module, given, output, name=f"out.block{number}": seen.update({name: output}))
+        block.register_forward_hook(
+            lambda module, given, output, name=f"out.block{number}": seen.update({name: output})
+        )
     encoder.blocks[0].register_forward_pre_hook(lambda module, given: seen.update({"embedded": given[0]}))
     embedding = model.encode(pixels)
     seen |= {"out.patch_embed": seen["embedded"], "out.image_embedding": embedding}
@@ -118,8 +121,126 @@ def run_relpos(case: Case, device: torch.device) -> list[Line]:
     return [*case.judge(computed), Line("windows joined again", back, "what they were made of")]
 
 
+# ---------------------------------------------------------------- the mask generator
+
+
+def run_generate(case: Case, device: torch.device) -> list[Line]:
+    """Every record of the official generator, in its order."""
+    told = dict(case.config["generator"])
+    keep = generator.Keep(
+        iou=told.pop("pred_iou_thresh"),
+        stability=told.pop("stability_score_thresh"),
+        offset=told.pop("stability_score_offset"),
+    )
+    numbers = {ours: told.pop(theirs) for theirs, ours in GENERATOR.items() if theirs in told}
+    make = generator.MaskGenerator(load(case, device), keep=keep, threshold=case.config["mask_threshold"], **numbers)
+    found = make(Image.fromarray(case.arrays["in.image"]))
+    computed: dict[str, Any] = {
+        "out.masks": np.stack([proposal.mask for proposal in found]),
+        "out.bbox": to_xywh(torch.tensor([proposal.box for proposal in found])),
+        "out.area": [proposal.area for proposal in found],
+    }
+    computed |= {
+        key: torch.tensor([getattr(proposal, name) for proposal in found], dtype=torch.float64)
+        for key, name in EXACT.items()
+    }
+    leftover = [Line(f"option {name}", False, "nothing here takes it") for name in told]
+    return leftover + case.judge(computed)
+
+
+GENERATOR = {
+    "points_per_side": "points_per_side",
+    "points_per_batch": "points_per_batch",
+    "box_nms_thresh": "nms",
+    "crop_n_layers": "crop_layers",
+    "crop_nms_thresh": "crop_nms",
+    "crop_n_points_downscale_factor": "crop_downscale",
+    "min_mask_region_area": "min_region",
+}
+EXACT = {"out.predicted_iou": "predicted_iou", "out.stability_score": "stability", "out.point_coords": "point"}
+
+
+def to_xywh(boxes: Tensor) -> Tensor:
+    """x, y, width, height as the official records hold them."""
+    return torch.cat([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], dim=1)
+
+
+def run_helpers(case: Case, device: torch.device) -> list[Line]:
+    """The generator's small functions, and the coordinates of six picture sizes."""
+    told, logits = case.config["arguments"], case.tensor("in.logits")
+    masks = logits > told["mask_threshold"]
+    boxes = generator.mask_boxes(masks)
+    computed: dict[str, Any] = {"out.boxes": boxes, "out.boxes.xywh": to_xywh(boxes), "out.area": masks.sum((1, 2))}
+    steady = {offset: generator.stability(logits, told["mask_threshold"], offset) for offset in (1.0, 0.5)}
+    computed |= {f"out.stability.{offset}": values[:9] for offset, values in steady.items()}
+    computed["out.stability.last3"] = steady[1.0][9:].nan_to_num(-1)
+    for threshold in told["nms_thresholds"]:
+        for name, of, scores in (
+            ("masks", boxes, "in.scores"),
+            ("boxes", case.tensor("in.nms_boxes"), "in.nms_scores"),
+        ):
+            computed[f"out.nms.{name}.{threshold}"] = generator.suppress(of, case.tensor(scores), threshold)
+    computed |= near_edges(case, boxes)
+    computed |= {f"out.grid.{side}": generator.point_grid(side) for side in (1, 4, 8)}
+    for name, (size, layers, overlap) in told["crops"].items():
+        of, which = generator.crop_boxes(tuple(size), layers, overlap)
+        computed |= {f"out.crops.{name}.boxes": of, f"out.crops.{name}.layers": which}
+    runs = [generator.encode_runs(mask.numpy()) for mask in masks]
+    computed |= {f"out.rle.{number:02d}": run for number, run in enumerate(runs)}
+    back = all(np.array_equal(generator.decode_runs(run, mask.shape), mask) for run, mask in zip(runs, masks))
+    computed |= cleaned(masks[: told["clean"]["first"]], told["clean"]["area_thresh"])
+    computed |= uncropped(masks[: told["uncrop"]["first"]], told["uncrop"])
+    computed |= in_square(case, told["resize"])
+    return [*case.judge(computed), Line("runs decoded again", back, "the masks they were made of")]
+
+
+def near_edges(case: Case, boxes: Tensor) -> dict[str, Tensor]:
+    """Crop boxes that touch an edge: of the whole picture, and of a crop inside it."""
+    told = case.config["arguments"]["near_edge"]
+    height, width = case.arrays["in.logits"].shape[1:]
+    stored = len(case.arrays["out.near_edge.crop"])
+    size = (told["crop_image_box"][3], told["crop_image_box"][2])
+    return {
+        "out.near_edge.full": generator.near_crop_edge(boxes, [0, 0, width, height], (height, width)),
+        "out.near_edge.crop": generator.near_crop_edge(boxes[:stored], told["crop"], size),
+    }
+
+
+def cleaned(masks: Tensor, area: int) -> dict[str, np.ndarray]:
+    """Holes filled, islands removed, and what changed."""
+    out = {}
+    for name in ("holes", "islands"):
+        results = [generator.clean(mask.numpy(), area, holes=name == "holes") for mask in masks]
+        out[f"out.clean.{name}"] = np.stack([mask for mask, _ in results])
+        out[f"out.clean.{name}.changed"] = np.array([changed for _, changed in results])
+    return out
+
+
+def uncropped(masks: Tensor, told: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Masks of a crop, moved into the whole picture through their code."""
+    view = generator.View(torch.empty(0), (0, 0), tuple(told["crop_box"]), (told["orig_h"], told["orig_w"]))
+    one = torch.tensor(1.0)
+    moved = [
+        generator.to_proposal(view, mask, torch.zeros(4, dtype=torch.long), one, one, torch.zeros(2)) for mask in masks
+    ]
+    return {"out.uncrop": np.stack([proposal.mask for proposal in moved])}
+
+
+def in_square(case: Case, told: dict[str, Any]) -> dict[str, Tensor]:
+    """Sizes, points and boxes in the padded square."""
+    preprocess, sizes = PaddedPreprocess(told["target"]), [tuple(size) for size in told["sizes"]]
+    points, boxes = case.tensor("in.coords"), case.tensor("in.boxes")
+    return {
+        "out.resize_shape": torch.tensor([preprocess.inside(size) for size in sizes]),
+        "out.apply_coords": torch.stack([preprocess.to_square(points, size) for size in sizes]),
+        "out.apply_boxes": torch.stack([preprocess.to_square(boxes, size) for size in sizes]),
+    }
+
+
 KINDS: dict[str, Callable[[Case, torch.device], list[Line]]] = {
     "model": run_model,
     "keys": run_keys,
     "relpos": run_relpos,
+    "generate": run_generate,
+    "amg_helpers": run_helpers,
 }
