@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from minimodels import images_tensor  # noqa: F401 (one more preprocess that files may name)
+from minimodels import images_padded, images_tensor  # noqa: F401 (more preprocesses that files may name)
 from minimodels.errors import UserError, write_aside
 from minimodels.images import preprocess_from_dict
 from minimodels.tokenizers import BytePairTokenizer, WordPieceTokenizer
