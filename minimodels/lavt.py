@@ -195,10 +195,10 @@ class LAVT(nn.Module):
 
     def forward(
         self,
-        image: Float[Tensor, "batch 3 height width"],
-        ids: Int[Tensor, "batch tokens"],
-        mask: Int[Tensor, "batch tokens"],
-    ) -> Float[Tensor, "batch classes height width"]:
+        image: Float[Tensor, "pictures 3 height width"],
+        ids: Int[Tensor, "sentences tokens"],
+        mask: Int[Tensor, "sentences tokens"],
+    ) -> Float[Tensor, "pictures classes height width"]:
         """Logits of background and referent, of the picture's size; argmax makes the mask.
 
         Args:
@@ -211,8 +211,8 @@ class LAVT(nn.Module):
         return self.segment(image, self.encode_text(ids, mask), mask)
 
     def encode_text(
-        self, ids: Int[Tensor, "batch tokens"], mask: Int[Tensor, "batch tokens"]
-    ) -> Float[Tensor, "batch tokens text_dim"]:
+        self, ids: Int[Tensor, "sentences tokens"], mask: Int[Tensor, "sentences tokens"]
+    ) -> Float[Tensor, "sentences tokens text_dim"]:
         """BERT's last states, one for each token. Encode a sentence once, then `segment` any pictures with it.
 
         Raises:
@@ -226,18 +226,18 @@ class LAVT(nn.Module):
 
     def segment(
         self,
-        image: Float[Tensor, "batch 3 height width"],
-        words: Float[Tensor, "batch tokens text_dim"],
-        mask: Int[Tensor, "batch tokens"],
-    ) -> Float[Tensor, "batch classes height width"]:
+        image: Float[Tensor, "pictures 3 height width"],
+        words: Float[Tensor, "sentences tokens text_dim"],
+        mask: Int[Tensor, "sentences tokens"],
+    ) -> Float[Tensor, "pictures classes height width"]:
         """The same from word features; see `forward`. Any encoder of their width can make them."""
         return self.maps(image, words, mask)["logits"]
 
     def maps(
         self,
-        image: Float[Tensor, "batch 3 height width"],
-        words: Float[Tensor, "batch tokens text_dim"],
-        mask: Int[Tensor, "batch tokens"],
+        image: Float[Tensor, "pictures 3 height width"],
+        words: Float[Tensor, "sentences tokens text_dim"],
+        mask: Int[Tensor, "sentences tokens"],
     ) -> dict[str, Tensor]:
         """Every map on the way by its name, each (B, channels, h, w).
 
