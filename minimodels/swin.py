@@ -52,13 +52,13 @@ def same_region(
 ) -> Bool[Tensor, "windows tokens tokens"]:
     """Who may see whom in a map of h x w that was rolled by `shift` (section 3.2, figure 4): (W, N, N).
 
-    The roll brings tokens from the other end of the picture into the last row and column of windows. Three bands an
-    axis tell them apart: the windows before the last, the last one's own tokens, the ones that came around.
+    The roll brings tokens from the other end of the picture into the last row and column of windows: there, those that
+    came around and those that did not are kept apart. (The official code draws three bands an axis; the first of them
+    never shares a window with the others, so two give the same.)
     """
-    rows, cols = torch.arange(h, device=device), torch.arange(w, device=device)
-    row_band = (rows >= h - side).long() + (rows >= h - shift)  # (h,) 0, 1 or 2
-    col_band = (cols >= w - side).long() + (cols >= w - shift)  # (w,)
-    region = 3 * row_band[:, None] + col_band  # (h, w)
+    came_down = torch.arange(h, device=device) >= h - shift  # (h,)
+    came_across = torch.arange(w, device=device) >= w - shift  # (w,)
+    region = 2 * came_down[:, None].long() + came_across  # (h, w) 0 .. 3
     region = rearrange(region, "(row y) (col x) -> (row col) (y x)", y=side, x=side)  # (W, N)
     return region[:, :, None] == region[:, None, :]  # (W, N, N)
 
