@@ -29,12 +29,14 @@ from minimodels.errors import UserError, write_aside
 AGAIN = "Fetch it again"
 # Which dictionary of a checkpoint is the model, when several hold tensors.
 PREFERRED = ("state_dict", "model", "module", "model_state_dict", "net", "network", "params", "teacher", "student")
+COMPANIONS = {"model": "bert_model"}  # a second model that belongs to the first: LAVT's text encoder
 # In a folder: the weights, in the order in which the libraries look for them, and the settings that belong to them.
 WEIGHTS = (
     *("model.safetensors", "model.safetensors.index.json", "open_clip_model.safetensors"),
     *("pytorch_model.bin", "pytorch_model.bin.index.json", "open_clip_pytorch_model.bin"),
 )
-SETTINGS = ("config", "preprocessor_config", "open_clip_config")
+SETTINGS = ("config", "preprocessor_config", "open_clip_config", "tokenizer_config")
+VOCABULARIES = ("vocab.txt", "tokenizer.json")  # read by whom they concern
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -46,8 +48,8 @@ class Checkpoint(Mapping[str, Tensor]):
         tensors: the model's state dict, {name: tensor}, dtypes as stored, memory-mapped where the file allows.
         parts: every dictionary of tensors by its name in the file ("model", "bert_model" ...), `tensors` among them.
         extras: everything that is not a tensor of a part: "args" (an argparse.Namespace is a plain dictionary),
-            "epoch", and "config", "preprocessor_config", "open_clip_config" for the JSON files beside weights with a
-            library's name.
+            "epoch", and "config", "preprocessor_config", "open_clip_config", "tokenizer_config" for the JSON files
+            beside weights with a library's name, "vocabulary" for the path of a vocab.txt or tokenizer.json beside.
         metadata: the text metadata of a safetensors file.
         kind: "safetensors", "torch", "torch_legacy" or "torchscript".
         path: the file, folder or index.
@@ -74,7 +76,8 @@ def read_tensors(path: str | Path, part: str | None = None) -> Checkpoint:
     """The tensors of an official file, of a folder with one, or of shards named by an index.
 
     Which dictionary is `tensors`: the one named `part`; otherwise the outermost one, unless a nested one holds more
-    tensors; among nested ones the first of `PREFERRED` ("state_dict", "model" ...), or the only one.
+    tensors; among nested ones the first of `PREFERRED` ("state_dict", "model" ...), or the only one. A `bert_model`
+    beside a `model` belongs to it: its tensors come too, named "bert_model." in front.
 
     Raises:
         UserError: the file is missing, is something else, is damaged, holds code, or holds several dictionaries of
@@ -327,6 +330,8 @@ def _with_settings(checkpoint: Checkpoint) -> Checkpoint:
         for stem in SETTINGS:
             if (file := checkpoint.path.with_name(f"{stem}.json")).is_file():
                 checkpoint.extras[stem] = read_json(file)
+    found = [file for name in VOCABULARIES if (file := checkpoint.path.with_name(name)).is_file()]
+    checkpoint.extras |= {"vocabulary": str(found[0])} if found else {}
     return checkpoint
 
 
@@ -349,7 +354,9 @@ def _from_value(path: Path, kind: str, value: Any, part: str | None) -> Checkpoi
             extras[name] = inner
     chosen = _choose(path, parts, part)
     extras = {name: item for name, item in extras.items() if name not in parts.get("", {})}
-    return Checkpoint(parts[chosen], kind, path, parts, extras)
+    second = COMPANIONS.get(chosen, "") if part is None else ""
+    joined = {f"{second}.{name}": tensor for name, tensor in parts.get(second, {}).items()} if second else {}
+    return Checkpoint(parts[chosen] | joined, kind, path, parts, extras)
 
 
 def _choose(path: Path, parts: Mapping[str, Mapping[str, Tensor]], part: str | None) -> str:
