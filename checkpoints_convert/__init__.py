@@ -66,7 +66,8 @@ def export(model: nn.Module, target: str) -> dict[str, Tensor]:
         raise UserError(f"{system.name} has no format {target!r}; there are: {', '.join(system.formats)}")
     for name in spellings:
         with suppress(KeyError):
-            return system.formats[name].table.export(model.state_dict())
+            tensors = system.formats[name].table.export(model.state_dict())
+            return tensors | system.formats[name].computed(tensors)
     raise UserError(
         f"the format {target!r} cannot hold this {type(model).__name__}; {system.name} has {', '.join(system.formats)}"
     )

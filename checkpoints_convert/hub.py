@@ -129,6 +129,11 @@ def local_files(entry: Entry) -> list[Path]:
     return paths
 
 
+def local_file(entry: Entry, name: str) -> Path | None:
+    """One of its files beside the weights (a vocabulary), if it is on this machine."""
+    return next((path for file in entry.files if file.name == name and (path := _locate(entry, file))), None)
+
+
 def fetch(entry: Entry, progress: bool = True) -> list[Path]:
     """Its files on this machine, the weights first; what is missing is downloaded.
 

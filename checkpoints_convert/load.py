@@ -72,5 +72,6 @@ def everything_told(system: System, checkpoint: Checkpoint, told: Mapping[str, A
 
 
 def config_of(checkpoint: Checkpoint) -> Mapping[str, Any]:
-    """The library's own config beside the weights, whichever there is."""
-    return checkpoint.extras.get("open_clip_config") or checkpoint.extras.get("config") or {}
+    """The library's own config beside the weights, or the command line of the training inside, whichever there is."""
+    found = [checkpoint.extras.get(name) for name in ("open_clip_config", "config", "args")]
+    return next((config for config in found if config and isinstance(config, dict)), {})

@@ -29,11 +29,13 @@ class Format:
         table: its names and ours.
         told: what shapes cannot tell and this format's released weights share (epsilons, activation ...).
         marks: names of which at least one must be present, where two formats share all others.
+        computed: tensors ready to be written -> buffers that the official file holds too and that follow from them.
     """
 
     table: Table
     told: Mapping[str, Any] = field(default_factory=dict)
     marks: tuple[str, ...] = ()
+    computed: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] = lambda _: {}
 
 
 @dataclass(frozen=True)

@@ -183,6 +183,7 @@ class LAVT(nn.Module):
         self.backbone = SwinBackbone(**swin)
         text: dict = {"embed_dim": text_dim, "depth": text_depth, "num_heads": text_heads, "mlp_dim": text_mlp_dim}
         self.bert = BERT(vocab_size=vocab_size, max_length=max_length, pooler=False, **text)
+        self.text_dim = text_dim
         dims = [embed_dim * 2**stage for stage in range(len(depths))]
         width = decoder_dim or dims[-1] // 2
         self.fusions = nn.ModuleList(PWAM(dim, text_dim, heads) for dim, heads in zip(dims, fusion_heads))
@@ -245,7 +246,7 @@ class LAVT(nn.Module):
         decoder reads); "Y_4" (the last stage's N_i; the paper has F_4 itself), "Y_3", "Y_2", "Y_1" of the decoder;
         "logits_low" and "logits". `READINGS_OF_Y1` says which two of them are called Y1.
         """
-        check_words(image, words, mask, self.fusions[0].key.in_features)
+        check_words(image, words, mask, self.text_dim)
         check_size(image, self.backbone.patch_size, len(self.norms))
         x = self.backbone.embed(image)  # (B, h, w, C)
         maps, last = {"patches": channels_first(x)}, len(self.norms)
@@ -257,7 +258,7 @@ class LAVT(nn.Module):
             if i < last:
                 x = self.gates[i - 1](x, fused)
                 maps[f"E_{i}"] = channels_first(x)
-                x = stage.merge(x)  # (B, h / 2, w / 2, 2 C), rounded up
+                x = stage.merge(x)  # type: ignore[operator]  # (B, h / 2, w / 2, 2 C), rounded up
         return self.decode(maps, image.shape[-2:])
 
     def decode(self, maps: dict[str, Tensor], size: Sequence[int]) -> dict[str, Tensor]:

@@ -343,7 +343,8 @@ class TestLayouts:
         }
         torch.save({**value, "lr_scheduler": {"base_lrs": [5e-5], "lr_lambdas": [None]}}, tmp_path / "refcoco.pth")
         read = read_tensors(tmp_path / "refcoco.pth")
-        assert_same(read, model)
+        assert_same(read, {**model, **{f"bert_model.{name}": tensor for name, tensor in bert.items()}})
+        assert_same(read_tensors(tmp_path / "refcoco.pth", part="model"), model)
         assert_same(read.parts["bert_model"], bert)
         assert set(read.parts) == {"model", "bert_model"}
         assert set(read.extras) == {"optimizer", "epoch", "args", "lr_scheduler"}
