@@ -49,9 +49,9 @@ class Entry:
         files: the weights first.
         repo, revision: on the Hugging Face hub; None for a file with an address of its own.
         told: what its shapes cannot tell, as in `build(..., **told)`.
-        preprocess: "clip" (OpenAI's, of the size the weights imply), "transformers" (preprocessor_config.json), "timm"
+        preprocess: "none" (it reads no pictures), "clip" (OpenAI's, of the size the weights imply), "transformers" (preprocessor_config.json), "timm"
             (config.json) or "clipseg" (its quick start's).
-        tokenizer: "clip", or None where no text is read.
+        tokenizer: "clip", "wordpiece" (vocab.txt), or None where no text is read.
         note: one line for the list.
         url: address of a file that is neither in a repository nor one of OpenAI's.
         clip: official name of the CLIP that the file lacks (CLIPSeg's own files hold the decoder alone).
@@ -183,6 +183,22 @@ def _swin_repo(repo: str, form: str, licence: str, about: int, note: str) -> Ent
     )
 
 
+def _bert(repo: str, revision: str, weights: File, note: str) -> Entry:
+    """One BERT or DistilBERT in transformers' layout, its vocabulary beside it."""
+    return Entry(
+        name=repo,
+        system="bert",
+        format="distilbert_heads" if repo.startswith("distilbert") else "transformers_heads",
+        licence="Apache-2.0",
+        files=(weights, File("config.json"), File("vocab.txt"), File("tokenizer_config.json")),
+        repo=repo,
+        revision=revision,
+        preprocess="none",
+        tokenizer="wordpiece",
+        note=note,
+    )
+
+
 ENTRIES: tuple[Entry, ...] = (
     _clip_repo(
         "openai/clip-vit-base-patch32",
@@ -293,5 +309,29 @@ ENTRIES: tuple[Entry, ...] = (
     _swin_repo(
         *("timm/swin_base_patch4_window12_384.ms_in22k_ft_in1k", "timm", "MIT", 351614336),
         "Swin-B at 384 pixels, 1000 classes",
+    ),
+    _bert(
+        "google-bert/bert-base-uncased",
+        "86b5e0934494bd15c9632b12f734a8a67f723594",
+        File("model.safetensors", 440449768, "68d45e234eb4a928074dfd868cead0219ab85354cc53d20e772753c6bb9169d3"),
+        "BERT-base, lower case: LAVT's",
+    ),
+    _bert(
+        "google-bert/bert-base-cased",
+        "cd5ef92a9fb2f889e972770a36d4ed042daf221e",
+        File("model.safetensors", 435755784, "1d8bdcee6021e2c25f0325e84889b61c2eb26b843eef5659c247af138d64f050"),
+        "BERT-base that tells Apple from apple",
+    ),
+    _bert(
+        "google-bert/bert-large-uncased",
+        "6da4b6a26a1877e173fca3225479512db81a5e5b",
+        File("model.safetensors", about=1344904432),
+        "BERT-large, lower case",
+    ),
+    _bert(
+        "distilbert/distilbert-base-uncased",
+        "12040accade4e8a0f71eabdb258fecc2e7e948be",
+        File("model.safetensors", 267954768, "5e3f1108e3cb34ee048634875d8482665b65ac713291a7e32396fb18f6ff0063"),
+        "DistilBERT, half of BERT-base's blocks",
     ),
 )

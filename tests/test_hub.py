@@ -247,7 +247,8 @@ def test_the_catalogue_is_whole():
     for entry in hub.entries():
         assert entry.format in SYSTEMS[entry.system].formats
         assert set(entry.told) <= set(SYSTEMS[entry.system].told_keys)
-        assert entry.licence and entry.note and entry.preprocess in ("clip", "transformers", "timm", "clipseg")
+        assert entry.licence and entry.note
+        assert entry.preprocess in ("none", "clip", "transformers", "timm", "clipseg")
         assert entry.weights.name.endswith((".pt", ".pth", ".bin", ".safetensors"))
         for file in entry.files:
             assert file.sha256 is None or re.fullmatch("[0-9a-f]{64}", file.sha256)
