@@ -119,12 +119,12 @@ def transformers_rows(prefix: str, names: Mapping[str, str], *, norm: str | None
 
 
 def backbone_rows(prefix: str, names: Mapping[str, str]) -> list[Row]:
-    """transformers' SwinBackbone: a norm a stage, which counts from 1."""
-    return transformers_rows(prefix, names, norm=None) + [
-        (f"hidden_states_norms.stage{at + 1}.{part}", f"norms.{at}.{part}")
-        for at in range(MOST_STAGES)
-        for part in ("weight", "bias")
-    ]
+    """transformers' SwinBackbone: a norm a stage, which counts from 1. Its files keep one prefix that others lost."""
+    rows = transformers_rows(prefix, names, norm=None)
+    for part in ("weight", "bias"):
+        rows += [] if prefix else [(f"swin.layernorm.{part}", None, UNUSED_NORM)]
+        rows += [(f"hidden_states_norms.stage{at + 1}.{part}", f"norms.{at}.{part}") for at in range(MOST_STAGES)]
+    return rows
 
 
 ON_THE_HUB = {

@@ -85,13 +85,15 @@ class WindowAttention(Attention):
         window_size: side of a window in tokens. The table has (2 window_size - 1)^2 rows.
     """
 
+    index: Tensor
+
     def __init__(self, embed_dim: int, num_heads: int, window_size: int):
         super().__init__(embed_dim, num_heads)
         self.relative_bias_table = nn.Parameter(torch.randn((2 * window_size - 1) ** 2, num_heads) * 0.02)
         index = relative_position_index(window_size, device="cpu")  # real numbers even in a model of shapes only
         self.register_buffer("index", index, persistent=False)
 
-    def forward(  # type: ignore[override]
+    def forward(
         self, x: Float[Tensor, "windows tokens dim"], seen: Bool[Tensor, "map_windows tokens tokens"] | None = None
     ) -> Float[Tensor, "windows tokens dim"]:
         """Windows in, windows out; token i of a window looks at token j where `seen` (the same for each picture)."""
@@ -99,7 +101,7 @@ class WindowAttention(Attention):
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=self.bias(len(x), seen))
         return self.out_proj(rearrange(mixed, "windows heads n d -> windows n (heads d)"))  # (B*W, N, D)
 
-    def weights(  # type: ignore[override]
+    def weights(
         self, x: Float[Tensor, "windows tokens dim"], seen: Bool[Tensor, "map_windows tokens tokens"] | None = None
     ) -> Float[Tensor, "windows heads tokens tokens"]:
         """The same weights in the open, for a debugger or a figure."""
@@ -279,7 +281,7 @@ class SwinBackbone(nn.Module):
             x = stage(x)
             maps.append(norm(x))
             if stage.merge is not None:
-                x = stage.merge(x)  # (B, h/2, w/2, 2 D)
+                x = stage.merge(x)  # type: ignore[operator]  # (B, h/2, w/2, 2 D)
         return maps
 
     def embed(self, image: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch h w dim"]:
