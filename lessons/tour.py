@@ -4,18 +4,27 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from checkpoints_convert.load import load
 from lessons import report
 from lessons import tour_pictures as sheet
 from lessons.stickers.scenes import GRID
-from lessons.tour_stages import STAGES, Section, Tour
+from lessons.tour_segment import segment_stage
+from lessons.tour_stages import Section, Tour, limits_stage, parity_stage, search_stage, zero_shot_stage
 from minimodels.commands import shared
 from minimodels.commands.terminal import printable
 from minimodels.errors import UserError, write_aside
 from minimodels.images import save_picture
+
+STAGES: tuple[tuple[str, Callable[[Tour], Section]], ...] = (
+    ("zero-shot", zero_shot_stage),
+    ("search", search_stage),
+    ("segment", segment_stage),
+    ("limits", limits_stage),
+    ("parity", parity_stage),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
-    about = "CLIP at work on sticker scenes, and the proof that it is CLIP. Offline, under 90 seconds on two cores."
+    about = "The small models at work on sticker scenes, and the proof that they are right. Offline, under 90 seconds."
     parser = shared.Parser(prog="python -m lessons tour", description=about)
     parser.add_argument(
         "-o", "--output", default="tour", metavar="DIR", help="where pictures and report go (default tour)"
@@ -81,8 +90,9 @@ def make_page(tour: Tour, sections: Sequence[Section]) -> str:
     lead = (
         f"Made by `python -m lessons tour` with {tour.model_name}, a CLIP small enough to come with the book, trained "
         "from nothing on Sticker World: scenes made of 64 stickers and six backgrounds. All scenes here are from seeds "
-        "it never saw. It reads pictures of 64 pixels; they are drawn larger here. On photographs it only guesses: for "
-        "those there are the official weights, see the end of this page."
+        "it never saw. It reads pictures of 64 pixels; they are drawn larger here. tiny-clipseg, which finds things, "
+        "stands on it. On photographs both only guess: for those there are the official weights, see the end of this "
+        "page."
     )
     pieces = [report.paragraph(lead, "lead")]
     for section in sections:
@@ -104,6 +114,7 @@ def ending(folder: Path) -> str:
         folder / "tour.png": "the same in one picture",
         folder / "samples": "scenes for zero-shot",
         folder / "scenes": "scenes to search in, with their index",
+        folder / "segments": "scenes to segment",
     }
     lines = ["wrote", *(f"  {str(path):20s}  {what}" for path, what in wrote.items()), "", "next"]
     return printable_lines([*lines, *(f"  {line}" for line in next_commands(folder))])
@@ -121,6 +132,7 @@ def next_commands(folder: Path) -> list[str]:
     return [
         f"{python} -m minimodels zero-shot {folder / 'samples' / '0000.png'} dog cat rocket castle",
         f'{python} -m minimodels search {folder / "scenes"} "an owl" -o hits.png',
+        f'{python} -m minimodels segment {folder / "segments" / "0000.png"} "a key" "a gift" -o segments.png',
         f"{python} -m checkpoints_convert fetch {shared.OFFICIAL}   # 600 MB, for photographs:",
         f'{python} -m minimodels zero-shot YOUR_PHOTO.jpg "a cat" "a dog" --model {shared.OFFICIAL}',
         f"{python} -m lessons list",

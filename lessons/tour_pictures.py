@@ -14,12 +14,16 @@ INK, SOFT, TRACK, RIGHT, WRONG = "#1f2328", "#59636e", "#ece9e1", "#0072b2", "#c
 
 
 class Tile(NamedTuple):
-    """One scene of a row: either `bars` (label, share 0-1; the first is the answer) or a line of text below it."""
+    """One scene of a row: either `bars` (label, share 0-1; the first is the answer) or a line of text below it.
+
+    `right` None: there is nothing to judge. `parts` are pieces of the line in colours of their own.
+    """
 
     picture: Image.Image
-    right: bool
+    right: bool | None
     bars: Sequence[tuple[str, float]] = ()
     text: str = ""
+    parts: Sequence[tuple[str, str | tuple[int, int, int]]] = ()
 
 
 def row(title: str, tiles: Sequence[Tile]) -> Image.Image:
@@ -36,9 +40,21 @@ def row(title: str, tiles: Sequence[Tile]) -> Image.Image:
         if tile.bars:
             draw_bars(draw, left, top, tile)
         else:
-            sign = "✓ " if tile.right else "✗ "
-            draw.text((left, top), sign + tile.text, fill=RIGHT if tile.right else WRONG, font=text_font(TEXT))
+            draw_line(draw, left, top, tile)
     return strip
+
+
+def draw_line(draw: ImageDraw.ImageDraw, left: float, top: int, tile: Tile) -> None:
+    """A sign of right or wrong and the text in its colour, then the parts in theirs, small enough for the cell."""
+    colour = SOFT if tile.right is None else RIGHT if tile.right else WRONG
+    sign = "" if tile.right is None else "✓ " if tile.right else "✗ "
+    pieces = [(f"{sign}{tile.text}".rstrip(), colour), *tile.parts]
+    size, gap = TEXT, 9
+    while size > 12 and sum(text_font(size).getlength(text) + gap for text, _ in pieces) > CELL + gap:
+        size -= 1
+    for text, fill in pieces:
+        draw.text((left, top + (TEXT - size) // 2), text, fill=fill, font=text_font(size))
+        left += text_font(size).getlength(text) + gap
 
 
 def rounded(picture: Image.Image, radius: int = 14) -> Image.Image:

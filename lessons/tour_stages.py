@@ -1,10 +1,11 @@
 """The stages of the tour, and what they share.
 
 Every stage is a function that gets the `Tour` and gives a `Section`: what it found in one line, its part of the report,
-and rows for the one picture. To add a stage, write such a function and put it into `STAGES`.
+and rows for the one picture. To add a stage, write such a function, in a file of its own (`tour_segment.py`) or here,
+and put it into `STAGES` in `tour.py`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -344,11 +345,3 @@ def parity_row(comparison: Comparison) -> list[str]:
     numbers = [f"{comparison.largest(kind):.1e}" for kind in ("output", "block", "gradient", "float32")]
     blocks = sum(row.kind == "block" for row in comparison.rows)
     return [comparison.title.split(":")[0], str(blocks), *numbers, "equal" if comparison.ok else "DIFFERENT"]
-
-
-STAGES: tuple[tuple[str, Callable[[Tour], Section]], ...] = (
-    ("zero-shot", zero_shot_stage),
-    ("search", search_stage),
-    ("limits", limits_stage),
-    ("parity", parity_stage),
-)

@@ -14,7 +14,7 @@ EXAMPLES = """
 examples:
   python -m minimodels zero-shot cat.jpg cat dog "a red car"
   python -m minimodels search photos/ "a dog on a beach" -o hits.png
-  python -m minimodels segment tour/scenes/0000.png "a dog" "grass" -o out.png
+  python -m minimodels segment tour/segments/0000.png "a key" "a gift" -o out.png
   python -m minimodels zero-shot --help
 
 Without --model, all use the small weights that come with the book. They know

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lessons import report, tour, tour_stages
+from lessons import report, tour, tour_segment, tour_stages
 from lessons.stickers.scenes import Dice, single_scene
 from lessons.stickers.sheet import CLASS_NUMBER
 from lessons.stickers.splits import TEST
@@ -59,6 +59,7 @@ def small(monkeypatch):
     monkeypatch.setattr(tour_stages, "SHOWN", 64)
     monkeypatch.setattr(tour_stages, "ROUNDS", 1)
     monkeypatch.setattr(tour_stages, "PARITY", ())
+    monkeypatch.setattr(tour_segment, "EXAM", 4)
 
 
 @pytest.fixture
@@ -87,13 +88,13 @@ def test_the_whole_tour(place, small, capsys, model_file, monkeypatch):
     assert tour.main(["--model", str(model_file), "--scenes", "12", "-o", "out"]) == 0
     out, err = capsys.readouterr()
     assert err == ""
-    for name in ("out/index.html", "out/tour.png", "out/samples", "out/scenes"):
+    for name in ("out/index.html", "out/tour.png", "out/samples", "out/scenes", "out/segments"):
         assert name in out and (place / name).exists()
     assert len(list((place / "out/scenes").glob("*.png"))) == 12
-    assert all(f"{number}/3" in out for number in (1, 2, 3)) and "minimodels zero-shot" in out
+    assert all(f"{number}/4" in out for number in (1, 2, 3, 4)) and "minimodels segment" in out
     assert open_image(place / "out/tour.png").width == tour.sheet.WIDTH
     page = Page((place / "out/index.html").read_text(encoding="utf-8"))
-    assert len(page.images) == 10 + 4 * 5 + 2
+    assert len(page.images) == 10 + 4 * 5 + 5 + 5 + 5 + 2
     assert all(image["alt"].startswith(("a ", "an ")) for image in page.images)
     assert all(link.startswith("data:image/") for link in page.links)
     assert all(after - before <= 1 for before, after in zip(page.headings, page.headings[1:]))
@@ -198,3 +199,17 @@ def test_the_embedded_weights_give_the_right_labels_and_hits(place, small):
             list(tour_stages.CLASSES), *zero_shot.classify(shared.model, tour_stages.picture(scene, 64), vectors)
         )
         assert answers[0]["label"] == name
+
+
+@pytest.mark.skipif("tiny-clipseg" not in tiny.names(), reason="the trained weights are not here")
+def test_masks_are_judged_by_the_stickers_pixels(place, small):
+    """The sample scenes are right; a mask of the wrong sticker, and one of something absent, are not."""
+    model = tiny.load("tiny-clipseg")
+    answers = tour_segment.text_answers(model)
+    assert all(answer.right and len(answer.names) == len(answer.scene.stickers) + 1 for answer in answers)
+    swapped = answers[0]
+    names = [swapped.names[1], swapped.names[0]]
+    found = swapped.masks[:2].float()
+    assert not tour_segment.judge(swapped.scene, names, found).right
+    assert not tour_segment.judge(swapped.scene, [swapped.names[-1]], found[:1]).right
+    assert tour_segment.judge(swapped.scene, [swapped.names[-1]], 0 * found[:1]).right
