@@ -12,6 +12,9 @@ from typing import Any
 
 CLIPSEG_FILES = "https://owncloud.gwdg.de/index.php/s/ioHbRzFx6th32hn/download?path=%2F&files="  # its README's folder
 SWIN_FILES = "https://github.com/SwinTransformer/storage/releases/download/v1.0.0/"
+# LAVT's README links to Google Drive. This address gives the file itself where Drive agrees; it is not ours to promise:
+# Drive may answer with a page (too many downloads today ...), which `download` refuses, and then a browser is the way.
+DRIVE = "https://drive.usercontent.google.com/download?export=download&confirm=t&id="
 OPENAI_LICENCE = "MIT, card: research use"  # the repository's licence, and what its model card asks for
 TINY_SHA256 = "fecf81b492bd13ee7a5297cb74d1d417aac8bf7e1b7d96aed89c4691984587ed"
 LARGE_SHA256 = "109390825a5bada2864f1b74445a63d29c51ef079c349644bc98996c452f6cf1"
@@ -49,8 +52,8 @@ class Entry:
         files: the weights first.
         repo, revision: on the Hugging Face hub; None for a file with an address of its own.
         told: what its shapes cannot tell, as in `build(..., **told)`.
-        preprocess: "none" (it reads no pictures), "clip" (OpenAI's, of the size the weights imply), "transformers" (preprocessor_config.json), "timm"
-            (config.json) or "clipseg" (its quick start's).
+        preprocess: "none" (it reads no pictures), "clip" (OpenAI's, of the size the weights imply), "transformers"
+            (preprocessor_config.json), "timm" (config.json), "clipseg" (its quick start's) or "lavt" (its own).
         tokenizer: "clip", "wordpiece" (vocab.txt), or None where no text is read.
         note: one line for the list.
         url: address of a file that is neither in a repository nor one of OpenAI's.
@@ -199,6 +202,25 @@ def _bert(repo: str, revision: str, weights: File, note: str) -> Entry:
     )
 
 
+def _lavt(data: str, beside: str, inside: str, note: str) -> tuple[Entry, Entry]:
+    """LAVT trained on one data set, in both layouts, by the ids of its README. Swin-B, window 12, and BERT-base."""
+
+    def one(layout: str, form: str, number: str, where: str) -> Entry:
+        return Entry(
+            name=f"{layout}-{data}",
+            system="lavt",
+            format=form,
+            licence="not stated",  # the code is GPL-3.0; nothing is said of the weights
+            files=(File(f"{layout}_{data}.pth", about=910958056),),
+            preprocess="lavt",
+            tokenizer="wordpiece",
+            note=f"LAVT of {note}, BERT {where}; Google Drive, perhaps with its optimiser (then about 2.4 GB)",
+            url=f"{DRIVE}{number}",
+        )
+
+    return one("lavt", "official", beside, "beside"), one("lavt_one", "official_one", inside, "inside")
+
+
 ENTRIES: tuple[Entry, ...] = (
     _clip_repo(
         "openai/clip-vit-base-patch32",
@@ -333,5 +355,21 @@ ENTRIES: tuple[Entry, ...] = (
         "12040accade4e8a0f71eabdb258fecc2e7e948be",
         File("model.safetensors", 267954768, "5e3f1108e3cb34ee048634875d8482665b65ac713291a7e32396fb18f6ff0063"),
         "DistilBERT, half of BERT-base's blocks",
+    ),
+    *_lavt(
+        *("refcoco", "13D-OeEOijV8KTC3BkFP-gOJymc6DLwVT", "1xFMEXr6AGU97Ypj1yr8oo00uObbeIQvJ"),
+        "RefCOCO (the man on the left)",
+    ),
+    *_lavt(
+        *("refcoco+", "1B8Q44ZWsc8Pva2xD_M-KFh7-LgzeH2-2", "1HS8ZnGaiPJr-OmoUn4-4LVnVtD_zHY6w"),
+        "RefCOCO+ (no words of place)",
+    ),
+    *_lavt(
+        *("gref-umd", "1BjUnPVpALurkGl7RXXvQiAHhA-gQYKvK", "14g8NzgZn6HzC6tP_bsQuWmh5LnOcovsE"),
+        "G-Ref (longer sentences), UMD split",
+    ),
+    *_lavt(
+        *("gref-google", "1weiw5UjbPfo3tCBPfB8tu6xFXCUG16yS", "1IJeahFVLgKxu_BVmWacZs3oUzgTCeWcz"),
+        "G-Ref (longer sentences), Google split",
     ),
 )

@@ -93,14 +93,17 @@ def check(path: Path, url: str, sha256: str | None, progress: bool, found: str =
     """The file's hash (`found`, where it is known already); a file with another one than it should have is removed.
 
     Raises:
+        Unreachable: no hash is known, and what came is plainly something else (a page that says try again later).
         UserError: it had another.
     """
     found = found or sha256_of(path, progress)
-    if sha256 in (None, found):
-        return found
     with path.open("rb") as file:
         what = foreign(file.read(512), path.stat().st_size)
+    if found == sha256 or (sha256 is None and what is None):
+        return found
     path.unlink()
+    if sha256 is None:
+        raise Unreachable(f"{url} answers with {what}, not with the file")
     raise UserError(
         f"what {url} sent is {what or 'damaged or another file'}, and was removed: its sha256 is {found}, expected "
         f"{sha256}. Fetch it again; if it stays so, a proxy or a mirror changes it"

@@ -175,6 +175,13 @@ class TestDownload:
         with pytest.raises(UserError, match="is a web page"):
             download(f"{server.url}/file.pt", tmp_path / "file.pt", SHA256, progress=False)
 
+    def test_a_page_instead_of_a_file_whose_hash_is_unknown(self, server, tmp_path):
+        """As Google Drive answers when too many people fetched a file."""
+        server.files["/file.pt"] = b"<!DOCTYPE html><html>Quota exceeded</html>"
+        with pytest.raises(Unreachable, match="answers with a web page"):
+            download(f"{server.url}/file.pt", tmp_path / "file.pt", None, progress=False)
+        assert not list(tmp_path.glob("file*"))
+
     def test_truncated_without_a_length(self, server, tmp_path):
         """Without Content-Length nothing tells the end: the hash does."""
         server.length = False
@@ -248,7 +255,7 @@ def test_the_catalogue_is_whole():
         assert entry.format in SYSTEMS[entry.system].formats
         assert set(entry.told) <= set(SYSTEMS[entry.system].told_keys)
         assert entry.licence and entry.note
-        assert entry.preprocess in ("none", "clip", "transformers", "timm", "clipseg")
+        assert entry.preprocess in ("none", "clip", "transformers", "timm", "clipseg", "lavt")
         assert entry.weights.name.endswith((".pt", ".pth", ".bin", ".safetensors"))
         for file in entry.files:
             assert file.sha256 is None or re.fullmatch("[0-9a-f]{64}", file.sha256)
