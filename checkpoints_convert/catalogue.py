@@ -53,7 +53,7 @@ class Entry:
         repo, revision: on the Hugging Face hub; None for a file with an address of its own.
         told: what its shapes cannot tell, as in `build(..., **told)`.
         preprocess: "none" (it reads no pictures), "clip" (OpenAI's, of the size the weights imply), "transformers"
-            (preprocessor_config.json), "timm" (config.json), "clipseg" (its quick start's) or "lavt" (its own).
+            (preprocessor_config.json), "timm" (config.json) or "clipseg" (its quick start's).
         tokenizer: "clip", "wordpiece" (vocab.txt), or None where no text is read.
         note: one line for the list.
         url: address of a file that is neither in a repository nor one of OpenAI's.
