@@ -160,7 +160,7 @@ class LAVT(nn.Module):
         embed_dim: int = 128,
         depths: Sequence[int] = (2, 2, 18, 2),
         num_heads: Sequence[int] = (4, 8, 16, 32),
-        window_size: int = 12,
+        window_size: int | Sequence[int] = 12,
         mlp_ratio: float = 4.0,
         drop_path: float = 0.0,
         fusion_heads: Sequence[int] = (1, 1, 1, 1),
