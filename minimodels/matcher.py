@@ -10,21 +10,27 @@ Notation: shots reference pictures    N patches of a picture    R = shots x N re
 
 import random
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import ot
 import torch
 import torch.nn.functional as F
-from einops import einsum, reduce
+from einops import einsum, rearrange, reduce
 from jaxtyping import Bool, Float, Int
+from PIL import Image
 from scipy.optimize import linear_sum_assignment
-from torch import Tensor
+from torch import Tensor, nn
+
+from minimodels.errors import UserError
+from minimodels.mask_generator import Keep, MaskGenerator, Proposal, point_grid
+from minimodels.sam import SAM
 
 SQUARE = 14  # pixels a side: stands in the middle where no pixel of any reference mask is marked
 MANY_MATCHES = 40  # above it, only the better half is kept
 ALL_SETS = 8  # up to so many points every set of them is a prompt
 TINY = 1e-6
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's: what DINOv2 reads
 ROUNDS = 100  # of k-means, at most
 LIMIT = 10_000_000  # steps of the transport solver: far above what 37 x 37 patches take
 
@@ -172,7 +178,7 @@ def cluster_points(
 
 def prompt_sets(
     points: Int[Tensor, "K 2"], sizes: tuple[int, int], draws: int, dice: random.Random
-) -> list[Int[Tensor, "sets size 2"]]:
+) -> list[Int[Tensor, "_ _ 2"]]:
     """Sets of points for SAM: for each size from `sizes[0]` to `sizes[1]`, (sets, size, 2).
 
     Up to 8 points: every set there is. More: `draws` random ones; no point twice in a set, but a set may come twice.
@@ -273,3 +279,194 @@ def choose_best(totals: Float[Tensor, "M"], count: int, share: float) -> Int[Ten
     good = values / values[0] > share if share > 0 else values > 0
     good[0] |= share > 0
     return order[good]
+
+
+# ---------------------------------------------------------------- Matcher
+
+# The released settings, as keyword numbers of `Matcher`. With five references: semantic merges 5, whole object 5.
+SEMANTIC: dict = {
+    "sizes": (1, 6), "draws": 64, "num_centers": 0, "points_per_side": 64, "multimask": True, "nms": 0.65,
+    "iou": 0.85, "stability": 0.9, "purity": 0.02, "closeness": (0.33, 0.1), "merge": 9,
+}  # fmt: skip
+WHOLE_OBJECT: dict = {"sizes": (4, 6), "draws": 30, "num_centers": 8, "alpha": 0.8, "beta": 0.2, "exponent": 1.0}
+PART: dict = {
+    "sizes": (3, 6), "draws": 128, "num_centers": 0, "use_box": True, "coverage": 0.3, "alpha": 0.5, "beta": 0.5,
+    "merge": 5,
+}  # fmt: skip
+
+
+class Result(NamedTuple):
+    """What Matcher found, and every step on the way (figure 2). The target has H x W pixels."""
+
+    mask: Bool[Tensor, "height width"]
+    found: bool  # False where nothing scored `least_score`: then the mask is what Matcher would have guessed
+    score: float  # the largest 1 - EMD among the merged proposals, 0 without any
+    marked: Bool[Tensor, "R"]  # reference patches that are part of the object
+    matches: Matches
+    points: Int[Tensor, "K 2"]  # matched, in pixels (x, y)
+    box: Int[Tensor, "4"] | None  # around them, where boxes are prompts too
+    centers: Int[Tensor, "C 2"]  # what prompts are drawn from: cluster centres, or the points themselves
+    prompts: list[Int[Tensor, "_ _ 2"]]
+    proposals: list[Proposal]
+    masks: Bool[Tensor, "M height width"]  # of the proposals
+    scores: Scores
+    totals: Float[Tensor, "M"]
+    kept: Int[Tensor, "kept"]  # proposals that passed the filters
+    chosen: Int[Tensor, "chosen"]  # proposals whose union is the mask, best first
+
+
+class Matcher(nn.Module):
+    """DINOv2 says where the object is, SAM draws it, optimal transport chooses among the drawings.
+
+    `Matcher(dinov2, sam, **SEMANTIC)`, `**WHOLE_OBJECT` and `**PART` are the three released settings.
+
+    Args:
+        features: a `DINOv2`, or whatever has `.patch_size` and `.patch_features(image)`. sam: draws the proposals.
+        mean, std: what the pictures are normalised with for `features`.
+        sizes, draws: smallest and largest point set, and how many of each size. num_centers: draw them from so many
+            cluster centres; 0: from all matched points. use_box: each prompt has the box around the points as well.
+        multimask: SAM's three masks of each prompt, or its single one. iou, stability: what a proposal must have.
+        points_per_side: SAM is asked at the points of such a grid, too; 0: not. grid_iou, grid_stability: for these.
+        nms: overlap of boxes above which the less certain proposal is dropped; 1: none is.
+        alpha, beta, exponent: see `combine`. coverage, emd, purity: see `filter_masks`.
+        closeness: numbers of `choose_close`; None: `choose_best` with `share`. merge: at most so many proposals.
+        least_score: a best 1 - EMD below it means that the object is not there.
+        threshold, offset: SAM's mask threshold (also that of `mark_patches`), and how stability is measured.
+    """
+
+    def __init__(
+        self,
+        features: Any,
+        sam: SAM,
+        *,
+        mean: tuple[float, ...] = MEAN,
+        std: tuple[float, ...] = STD,
+        sizes: tuple[int, int] = (4, 6),
+        draws: int = 30,
+        num_centers: int = 8,
+        use_box: bool = False,
+        multimask: bool = False,
+        iou: float = 0.0,
+        stability: float = 0.0,
+        points_per_side: int = 0,
+        grid_iou: float = 0.88,
+        grid_stability: float = 0.95,
+        nms: float = 1.0,
+        alpha: float = 1.0,
+        beta: float = 0.0,
+        exponent: float = 0.0,
+        coverage: float = 0.0,
+        emd: float = 0.0,
+        purity: float = 0.0,
+        closeness: tuple[float, float] | None = None,
+        share: float = 0.7,
+        merge: int = 10,
+        least_score: float = 0.0,
+        threshold: float = 0.0,
+        offset: float = 1.0,
+    ):
+        super().__init__()
+        self.features, self.patch_size, self.mean, self.std = features, features.patch_size, mean, std
+        self.generator = MaskGenerator(sam, nms=nms, threshold=threshold)
+        self.sizes, self.draws, self.num_centers, self.use_box = sizes, draws, num_centers, use_box
+        self.keep = Keep(multimask=multimask, iou=iou, stability=stability, offset=offset)
+        self.grid_keep = Keep(multimask=False, iou=grid_iou, stability=grid_stability, offset=offset)
+        self.points_per_side, self.least_score = points_per_side, least_score
+        self.weights = {"alpha": alpha, "beta": beta, "exponent": exponent}
+        self.filters = {"coverage": coverage, "emd": emd, "purity": purity}
+        self.closeness, self.share, self.merge = closeness, share, merge
+
+    @torch.no_grad()
+    def forward(
+        self,
+        reference_image: Float[Tensor, "shots 3 height width"],
+        reference_mask: Float[Tensor, "shots height width"],
+        target_image: Float[Tensor, "3 height width"],
+        seed: int = 0,
+    ) -> Result:
+        """Find in the target what the masks mark in the references.
+
+        Args:
+            reference_image, target_image: pixels 0-1, squares of one size, a multiple of the patch size (518 in the
+                released setting). reference_mask: 1 inside; without any marked pixel a square in the middle is taken.
+            seed: of k-means and of the sampler; the released code seeds once for all its pictures.
+
+        Raises:
+            UserError: sizes that do not fit, or a mask too thin for `threshold`.
+        """
+        check_sizes(reference_image, reference_mask, target_image, self.patch_size)
+        masks = fill_empty(reference_mask)
+        marked = mark_patches(masks, self.patch_size, self.generator.threshold).flatten().cpu()
+        if not marked.any():
+            raise UserError(f"no patch of the mask is marked by more than {self.generator.threshold}: mark more of it")
+        similarity = cosine(self.describe(reference_image), self.describe(target_image[None])).cpu()
+        matches = match_patches(similarity, marked)
+        points = patch_points(matches.patches, target_image.shape[-1] // self.patch_size, self.patch_size)
+        generator = torch.Generator().manual_seed(seed)
+        centers = cluster_points(points, self.num_centers, generator) if self.num_centers else points
+        prompts = prompt_sets(centers, self.sizes, self.draws, random.Random(seed))
+        box = points_box(points) if self.use_box else None
+        proposals = self.propose(target_image, prompts, box)
+        masks = torch.zeros(len(proposals), *target_image.shape[-2:], dtype=torch.bool)
+        for number, proposal in enumerate(proposals):
+            masks[number] = torch.from_numpy(proposal.mask)
+        scores = score_masks(masks, points, matching_cost(similarity[marked]), self.patch_size)
+        totals, kept, chosen = self.choose(scores)
+        score = float(scores.emd[chosen].max()) if len(chosen) else 0.0
+        found, mask = len(chosen) > 0 and score >= self.least_score, masks[chosen].any(dim=0)
+        drawn = (points, box, centers, prompts, proposals, masks)
+        return Result(mask, found, score, marked, matches, *drawn, scores, totals, kept, chosen)
+
+    def describe(self, image: Float[Tensor, "images 3 height width"]) -> Float[Tensor, "rows dim"]:
+        """Patch features of pictures, one row a patch, picture after picture."""
+        mean, std = (image.new_tensor(numbers)[:, None, None] for numbers in (self.mean, self.std))
+        return rearrange(self.features.patch_features((image - mean) / std), "b n d -> (b n) d")
+
+    def propose(
+        self,
+        image: Float[Tensor, "3 height width"],
+        prompts: list[Int[Tensor, "_ _ 2"]],
+        box: Int[Tensor, "4"] | None,
+    ) -> list[Proposal]:
+        """SAM's masks of the grid, then of the prompts; the surest first."""
+        pixels = rearrange(image * 255, "c h w -> h w c").to(torch.uint8)  # cut, not rounded
+        view, found = self.generator.look(Image.fromarray(pixels.cpu().numpy())), []
+        if self.points_per_side:
+            points = point_grid(self.points_per_side) * image.shape[-1]
+            found += self.generator.propose(view, points[:, None], keep=self.grid_keep)
+        for sets in prompts:
+            boxes = None if box is None else box.double().expand(len(sets), -1)
+            found += self.generator.propose(view, sets.double(), boxes, keep=self.keep)
+        return self.generator.best(found, self.generator.nms)
+
+    def choose(self, scores: Scores) -> tuple[Float[Tensor, "M"], Int[Tensor, "kept"], Int[Tensor, "chosen"]]:
+        """Totals of all proposals, who passed the filters, and who is merged. Without proposals, nobody."""
+        totals = combine(scores, **self.weights)
+        if not len(totals):
+            return totals, (none := torch.zeros(0, dtype=torch.long)), none
+        kept = filter_masks(scores, **self.filters)
+        if self.closeness is None:
+            return totals, kept, kept[choose_best(totals[kept], self.merge, self.share)]
+        return totals, kept, kept[choose_close(totals[kept], self.merge, *self.closeness)]
+
+
+def check_sizes(reference: Tensor, masks: Tensor, target: Tensor, patch_size: int) -> None:
+    """Squares of one size that can be cut into patches, and a mask for each reference.
+
+    Raises:
+        UserError: they are not.
+    """
+    height, width = target.shape[-2:]
+    if height != width or height % patch_size:
+        raise UserError(
+            f"Matcher reads squares with sides of {patch_size}, {2 * patch_size} ... pixels, the target has "
+            f"{height} x {width}; resize all pictures to one such square (the released setting: 518)"
+        )
+    if reference.shape[-2:] != target.shape[-2:]:
+        sizes = " x ".join(map(str, reference.shape[-2:]))
+        raise UserError(f"the reference has {sizes} pixels, the target {height} x {width}: resize them to one size")
+    if masks.shape != (len(reference), height, width):
+        raise UserError(
+            f"the masks have shape {tuple(masks.shape)}, expected {(len(reference), height, width)}: one for each "
+            "reference picture, of its size"
+        )

@@ -62,6 +62,19 @@ def plain_product(a, b):
     return a @ b.T
 
 
+def wider_box(points):
+    return torch.cat([points.min(dim=0).values - 1, points.max(dim=0).values + 1])
+
+
+def normed_features(self, image):
+    mean, std = (image.new_tensor(numbers)[:, None, None] for numbers in (self.mean, self.std))
+    return self.features.encode((image - mean) / std).patches.flatten(0, 1)
+
+
+def rounded_pixels(self, image, prompts, box):
+    return PROPOSE(self, (image + 1 / 255).clamp(max=1), prompts, box)
+
+
 # ---------------------------------------------------------------- sampler
 
 
@@ -107,6 +120,7 @@ def unseeded(points, sizes, draws, dice):
 
 
 K_MEANS, PROMPT_SETS, SCORE_MASKS = matcher.k_means, matcher.prompt_sets, matcher.score_masks
+PROPOSE = matcher.Matcher.propose
 
 
 # ---------------------------------------------------------------- scores and choice
@@ -217,6 +231,10 @@ MUTANTS = {
     "nearest patch for assignment": ("match_patches", wrong_match(greedy=True), ["match_oneshot"]),
     "points sorted": ("match_patches", wrong_match(order="sorted"), ["match_dense"]),
     "points by similarity": ("match_patches", wrong_match(order="best"), ["match_oneshot"]),
+    "features after the last norm": ("Matcher.describe", normed_features, ["e2e_whole"]),
+    "SAM sees other pixels": ("Matcher.propose", rounded_pixels, ["e2e_whole"]),
+    "the box has a margin": ("points_box", wider_box, ["match_oneshot", "e2e_part"]),
+    "prompts from the points, not the centres": ("cluster_points", lambda points, *_: points, ["e2e_whole"]),
     "never halved": ("match_patches", wrong_match(many=10**6), ["match_dense"]),
     "halved above 30": ("match_patches", wrong_match(many=30), ["e2e_semantic"]),
     "a third kept": ("match_patches", wrong_match(half=3), ["match_dense"]),

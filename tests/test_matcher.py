@@ -11,6 +11,7 @@ from tests.golden import read_case, run_case
 STEPS = [
     "match_dense", "match_empty_even", "match_empty_mask", "match_fallback", "match_fewshot", "match_oneshot",
     "match_thin", "sampler", "scores_fewshot", "scores_oneshot",
+    "e2e_fewshot", "e2e_nms", "e2e_part", "e2e_semantic", "e2e_whole",
 ]  # fmt: skip
 
 
@@ -33,7 +34,7 @@ def test_official_numbers(root, name):
 @pytest.mark.parametrize("name", mutants.MUTANTS)
 def test_mutants_are_caught(root, name, monkeypatch):
     attribute, wrong, cases = mutants.MUTANTS[name]
-    monkeypatch.setattr(matcher, attribute, wrong)
+    monkeypatch.setattr(f"minimodels.matcher.{attribute}", wrong)
     for case in cases:
         assert wrong_lines(root, case), f"{case} does not see it"
 

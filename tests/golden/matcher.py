@@ -5,9 +5,14 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from einops import rearrange
+from PIL import Image
 from torch import Tensor
 
+from checkpoints_convert import build
 from minimodels import matcher
+from minimodels.images_padded import PaddedPreprocess
 from tests.golden import Case, Line
 
 # The official option -> ours.
@@ -132,4 +137,108 @@ def chosen(totals: Tensor, kept: Tensor, style: dict[str, Any]) -> Tensor:
     return kept[matcher.choose_best(totals[kept], style["num_merging_mask"], style["topk_scores_threshold"])]
 
 
-KINDS = {"match": run_match, "sampler": run_sampler, "scores": run_scores}
+# ---------------------------------------------------------------- the whole
+
+# The official option -> ours: of the matcher, of its filters, of its generator.
+MATCHER = {"alpha": "alpha", "beta": "beta", "exp": "exponent", "num_merging_mask": "merge", "use_box": "use_box"}
+GENERATOR = {
+    "pred_iou_thresh": "grid_iou", "stability_score_thresh": "grid_stability", "sel_pred_iou_thresh": "iou",
+    "sel_stability_score_thresh": "stability", "stability_score_offset": "offset", "box_nms_thresh": "nms",
+    "sel_multimask_output": "multimask",
+}  # fmt: skip
+
+
+def options(case: Case) -> dict[str, Any]:
+    """The keyword numbers of ours."""
+    theirs, filters, generator = (case.config[name] for name in ("matcher", "filters", "generator"))
+    ours = {MATCHER[name]: value for name, value in theirs.items() if name in MATCHER}
+    ours |= {GENERATOR[name]: value for name, value in generator.items() if name in GENERATOR}
+    ours |= {name: filters[name] for name in FILTERS} | {"share": filters["topk_scores_threshold"]}
+    ours["closeness"] = (filters["score"], filters["score_norm"]) if filters["score_filter"] else None
+    ours |= {"sizes": tuple(theirs["sample_range"]), "draws": theirs["max_sample_iterations"]}
+    ours["num_centers"] = 0 if theirs["use_points_or_centers"] else theirs["num_centers"]
+    ours["points_per_side"] = generator["points_per_side"] if generator["dense_pred"] else 0
+    return {**ours, "threshold": case.config["mask_threshold"]}
+
+
+def models(case: Case) -> tuple[Any, Any]:
+    """DINOv2 and SAM from the official names of the case."""
+    tensors, dinov2, sam = case.checkpoint(), case.config["dinov2"], case.config["sam"]
+    prefixes = ("image_encoder.", "prompt_encoder.", "mask_decoder.")
+    parts = {name: tensor for name, tensor in tensors.items() if name.startswith(prefixes)}
+    rest = {name: tensor for name, tensor in tensors.items() if name not in parts}
+    return build(rest, "dinov2", num_heads=dinov2["num_heads"]), build(parts, "sam", decoder_heads=sam["decoder_heads"])
+
+
+def run_e2e(case: Case, device: torch.device) -> list[Line]:
+    """The whole, from two pictures and a mask to a mask, with every step on the way."""
+    features, sam = models(case)
+    model = matcher.Matcher(features.to(device), sam.to(device), **options(case)).eval()
+    reference = rearrange(case.tensor("in.ref_images").double() / 255, "b h w c -> b c h w").to(device)
+    target = rearrange(case.tensor("in.tar_image").double() / 255, "h w c -> c h w").to(device)
+    masks = case.tensor("in.ref_masks").double().to(device)
+    found = model(reference, masks, target, seed=case.config["python_random_seed"])
+    computed: dict[str, Any] = {
+        "out.ref_masks_pool": found.marked.double(),
+        "out.ref_feats": F.normalize(model.describe(reference), dim=-1)[::2],
+        "out.tar_feats": F.normalize(model.describe(target[None]), dim=-1)[::2],
+        "out.S": found.matches.similarity[::4, ::4],
+        "out.points": found.points,
+        "out.kept_count": torch.tensor([len(found.points)]),
+        **{name: value for name, value in assignments(found.matches).items() if name in case.arrays},
+        **clustered(model, found, case),
+        **{f"out.prompts.n{sets.shape[1]}": sets for sets in found.prompts},
+        **proposed(found),
+        **{f"out.{name}": values for name, values in found.scores._asdict().items()},
+        "out.mask": found.mask[None],
+        "out.low_res.first4.s2": low_logits(model, found, target),
+    }
+    if found.box is not None:
+        computed["out.box"] = found.box
+    return case.judge(computed)
+
+
+def clustered(model: matcher.Matcher, found: matcher.Result, case: Case) -> dict[str, Tensor]:
+    """k-means by itself, from the same seed."""
+    if "out.kmeans.centers" not in case.arrays:
+        return {}
+    fresh = torch.Generator().manual_seed(case.config["torch_manual_seed"])
+    _, nearest, start = matcher.k_means(found.points.float(), len(found.centers), fresh)
+    return {"out.kmeans.centers": found.centers, "out.kmeans.init": start, "out.kmeans.assign": nearest}
+
+
+def proposed(found: matcher.Result) -> dict[str, Tensor]:
+    """The proposals as the official generator describes them: boxes as x, y, width, height."""
+    boxes = torch.tensor([one.box for one in found.proposals])
+    return {
+        "out.proposals": torch.from_numpy(np.packbits(found.masks.numpy())),
+        "out.proposals_shape": torch.tensor(found.masks.shape),
+        "out.predicted_iou": torch.tensor([one.predicted_iou for one in found.proposals], dtype=torch.float64),
+        "out.stability_score": torch.tensor([one.stability for one in found.proposals], dtype=torch.float64),
+        "out.bbox": torch.cat([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], dim=1),
+    }
+
+
+def low_logits(model: matcher.Matcher, found: matcher.Result, target: Tensor) -> Tensor:
+    """SAM's small logits of the first four proposals, every second row and column; known by their predicted IoU."""
+    generator, size = model.generator, target.shape[-2:]
+    pixels = rearrange(target * 255, "c h w -> h w c").to(torch.uint8).cpu().numpy()
+    view, sam = generator.look(Image.fromarray(pixels)), generator.model
+    box = None if found.box is None else PaddedPreprocess(sam.image_size).to_square(found.box.double(), size)
+    asked = [(sets.double(), model.keep.multimask, box) for sets in found.prompts]
+    if model.points_per_side:
+        asked.append(((matcher.point_grid(model.points_per_side) * size[0])[:, None], False, None))
+    low, sure = [], []
+    for points, multimask, box in asked:
+        clicks = PaddedPreprocess(sam.image_size).to_square(points, size)[None].to(view.embedding)
+        boxes = None if box is None else box.expand(1, len(points), 4).to(view.embedding)
+        labels = torch.ones(clicks.shape[:-1], dtype=torch.long, device=clicks.device)
+        masks, iou = sam.decode(view.embedding, clicks, labels, boxes, multimask=multimask)
+        low.append(masks.flatten(0, 2))
+        sure.append(iou.flatten())
+    wanted = torch.tensor([one.predicted_iou for one in found.proposals[:4]]).to(sure[0])
+    nearest = (torch.cat(sure)[None] - wanted[:, None]).abs().argmin(dim=1)
+    return torch.cat(low)[nearest, ::2, ::2]
+
+
+KINDS = {"match": run_match, "sampler": run_sampler, "scores": run_scores, "e2e": run_e2e}
