@@ -19,6 +19,8 @@ OPENAI_LICENCE = "MIT, card: research use"  # the repository's licence, and what
 TINY_SHA256 = "fecf81b492bd13ee7a5297cb74d1d417aac8bf7e1b7d96aed89c4691984587ed"
 LARGE_SHA256 = "109390825a5bada2864f1b74445a63d29c51ef079c349644bc98996c452f6cf1"
 LAION_SHA256 = "ac4f8c4b88af6d963118cbf40ad93176d092abbedfcb752601ae1866352656e6"
+DINOV2_FILES = "https://dl.fbaipublicfiles.com/dinov2"
+DINOV2_SIZES = (("small", 22056576), ("base", 86580480), ("large", 304368640), ("giant", 1136480768))  # parameters
 TOKENIZER_FILES = ("merges.txt", "vocab.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 
 
@@ -53,7 +55,7 @@ class Entry:
         repo, revision: on the Hugging Face hub; None for a file with an address of its own.
         told: what its shapes cannot tell, as in `build(..., **told)`.
         preprocess: "none" (it reads no pictures), "clip" (OpenAI's, of the size the weights imply), "transformers"
-            (preprocessor_config.json), "timm" (config.json) or "clipseg" (its quick start's).
+            (preprocessor_config.json), "timm" (config.json), "clipseg" (its quick start's) or "lavt" (its own).
         tokenizer: "clip", "wordpiece" (vocab.txt), or None where no text is read.
         note: one line for the list.
         url: address of a file that is neither in a repository nor one of OpenAI's.
@@ -221,6 +223,34 @@ def _lavt(data: str, beside: str, inside: str, note: str) -> tuple[Entry, Entry]
     return one("lavt", "official", beside, "beside"), one("lavt_one", "official_one", inside, "inside")
 
 
+def _dinov2() -> list[Entry]:
+    """Every DINOv2 in its three layouts, with and without registers; sizes counted from the shapes."""
+    made = []
+    for size, parameters in DINOV2_SIZES:
+        width = {"small": 384, "base": 768, "large": 1024, "giant": 1536}[size]
+        for registers in (False, True):
+            tail, note = ("_reg4", ", 4 registers") if registers else ("", "")
+            note, about = (
+                f"DINOv2 ViT-{size[0].upper().replace('G', 'g')}/14{note}",
+                4 * (parameters + 4 * width * registers),
+            )
+            name = f"dinov2_vit{size[0]}14{tail}"
+            file, url = f"{name}_pretrain.pth", f"{DINOV2_FILES}/dinov2_vit{size[0]}14/{name}_pretrain.pth"
+            shared: dict[str, Any] = {"system": "dinov2", "licence": "Apache-2.0", "tokenizer": None, "note": note}
+            made.append(
+                Entry(name, format="official", files=(File(file, about=about),), preprocess="timm", url=url, **shared)
+            )
+            repos = {
+                "transformers": f"facebook/dinov2-{'with-registers-' * registers}{size}",
+                "timm": f"timm/vit_{size}_patch14{tail}_dinov2.lvd142m",
+            }
+            for form, repo in repos.items():
+                beside = ("config.json", "preprocessor_config.json")[: 2 if form == "transformers" else 1]
+                files = (File("model.safetensors", about=about), *(File(other) for other in beside))
+                made.append(Entry(repo, format=form, files=files, repo=repo, preprocess=form, **shared))
+    return made
+
+
 ENTRIES: tuple[Entry, ...] = (
     _clip_repo(
         "openai/clip-vit-base-patch32",
@@ -372,4 +402,5 @@ ENTRIES: tuple[Entry, ...] = (
         *("gref-google", "1weiw5UjbPfo3tCBPfB8tu6xFXCUG16yS", "1IJeahFVLgKxu_BVmWacZs3oUzgTCeWcz"),
         "G-Ref (longer sentences), Google split",
     ),
+    *_dinov2(),
 )

@@ -58,7 +58,8 @@ def find(name: str) -> Entry:
 
 def _aliases(entry: Entry) -> list[str]:
     if entry.repo is not None:
-        return [entry.name]
+        short = [entry.name.rpartition("/")[2]] if entry.system == "bert" else []  # bert-base-uncased, as once named
+        return [entry.name, *short]
     if entry.url is not None:
         return [entry.name, entry.weights.name]
     return [entry.name, f"openai/{entry.name}", entry.weights.name, entry.weights.name.removesuffix(".pt")]

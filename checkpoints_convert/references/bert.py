@@ -102,7 +102,7 @@ REFERENCES = [
         **SHARED,
         build=build_bert,
         tiny=TINY,
-        pairs=[("norm", "embeddings.LayerNorm"), ("blocks.{i}", "encoder.layer.{i}"), ("pooler", "pooler.dense")],
+        pairs=[("norm", "embeddings.LayerNorm"), ("blocks.{i}", "encoder.layer.{i}")],
         official={
             "google-bert/bert-base-uncased": BASE,
             "google-bert/bert-base-cased": {"vocab_size": 28996},
