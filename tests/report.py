@@ -34,7 +34,7 @@ COMMAND = "python -m tests.report"
 LIBRARIES = ("torch", "torchvision", "timm", "transformers", "open_clip_torch", "pillow")
 SEEDS = 3
 Row = dict[str, Any]
-FILES = {"tokenizer": "tokenizers"}  # what is no model class: its file in minimodels
+FILES = {"tokenizer": "tokenizers", "LAVT": "lavt"}  # what no library has, or is no model class: its file in minimodels
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,14 @@ def golden_model(folder: Path) -> str | None:
 
 
 def golden_row(model: str, folders: list[Path]) -> Row:
-    """The official numbers: what a model answers, what lies inside it, and what was stored in float32."""
-    inside, outputs, low = [], [], []
+    """The official numbers: what a model answers, what lies inside it, and what was stored in float32.
+
+    A system's module may say what lies inside (`is_inside`), and hold gradients against finite differences
+    (`gradients`) where no library has the model.
+    """
+    module = importlib.import_module(f"tests.golden.{read_case(folders[0]).config['system']}")
+    hidden, inside, outputs, low = getattr(module, "is_inside", is_inside), [], [], []
+    differences = module.gradients() if hasattr(module, "gradients") else None
     for folder in folders:
         case = read_case(folder)
         with torch.no_grad():
@@ -112,9 +118,11 @@ def golden_row(model: str, folders: list[Path]) -> Row:
             raise SystemExit("\n".join([f"{model} does not give the official numbers:", *wrong]))
         for line in lines:
             single = line.name in case.arrays and case.arrays[line.name].dtype == np.float32
-            (low if single else inside if is_inside(line.name) else outputs).append(line)
+            (low if single else inside if hidden(line.name) else outputs).append(line)
+    held = "" if differences is None else f"; gradients against finite differences, {differences:.0e} apart at most"
     return {
-        "what": f"official numbers: {', '.join(folder.name for folder in folders)}",
+        "what": f"official numbers: {', '.join(folder.name for folder in folders)}{held}",
+        **({} if differences is None else {"differences": differences}),
         "output": largest(outputs, exact=0.0),
         "blocks": largest(inside),
         "gradients": None,
@@ -193,6 +201,8 @@ def markdown(data: dict[str, Any]) -> str:
     for row in data["rows"]:
         numbers = [row[key] for key in ("output", "blocks", "gradients", "float32")]
         cells = ["" if number is None else "equal" if number == 0 else f"{number:.0e}" for number in numbers]
+        if "differences" in row:  # no library has the model: its gradients beside finite differences
+            cells[2] = f"{row['differences']:.0e} (differences)"
         table.append([row["model"], row["reference"], *cells, str(row["lines"] or "")])
     return "\n".join("| " + " | ".join(cells) + " |" for cells in table)
 

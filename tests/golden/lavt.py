@@ -1,6 +1,6 @@
 """LAVT's golden cases: yz93/LAVT-RIS's `lavt` and `lavt_one` at tiny sizes, and the names of its released files."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 from checkpoints_convert import build
 from checkpoints_convert import lavt as tables
 from checkpoints_convert.systems import SYSTEMS
+from checkpoints_convert.verify import redraw_all
 from minimodels.bert import BERT
 from minimodels.errors import UserError
 from minimodels.lavt import LAVT
@@ -113,6 +114,54 @@ def layout(case: Case, name: str, tensors: dict[str, Tensor], wanted: int) -> li
         Line(f"{name} parameters", count == wanted, f"ours {count:,}, official {wanted:,}"),
         Line(f"{name} sizes", ours == swin, f"ours {ours}, official {swin}"),
     ]
+
+
+# ---------------------------------------------------------------- gradients: no library has LAVT
+
+UNUSED = ("gates.2.fc1.weight", "gates.2.fc2.weight")  # the last stage's gate is loaded and never computed
+SMALL: dict[str, Any] = {
+    "patch_size": 2, "embed_dim": 8, "depths": (1, 2, 2), "num_heads": (1, 2, 2), "window_size": 3, "mlp_ratio": 2.0,
+    "fusion_heads": (1, 2, 1), "decoder_dim": 6, "vocab_size": 30, "max_length": 12, "text_dim": 12, "text_depth": 1,
+    "text_heads": 2, "text_mlp_dim": 16,
+}  # fmt: skip
+
+
+@torch.enable_grad()
+def gradients(step: float = 1e-6) -> float:
+    """The largest gap between a gradient and finite differences along a random direction, in float64.
+
+    Of the picture and of every parameter of a small LAVT, all redrawn; relative to 1 + the slope.
+    """
+    model = redraw_all(LAVT(**SMALL)).double().eval()
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randn(2, 3, 21, 30, generator=generator, dtype=torch.float64).requires_grad_(True)
+    ids, mask = torch.randint(5, 30, (2, 5), generator=generator), torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 1, 0]])
+    weights = torch.randn(2, 2, 21, 30, generator=generator, dtype=torch.float64)
+
+    def value() -> Tensor:
+        return (model(image, ids, mask) * weights).sum()
+
+    value().backward()
+    gaps = []
+    for tensor in (image, *(p for name, p in model.named_parameters() if name not in UNUSED)):
+        direction = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
+        assert tensor.grad is not None
+        slope, here = float((tensor.grad * direction).sum()), tensor.detach().clone()
+        with torch.no_grad():
+            up, down = (float(value_at(tensor, here + move * direction, value)) for move in (step, -step))
+            tensor.copy_(here)
+        gaps.append(abs((up - down) / (2 * step) - slope) / (1 + abs(slope)))
+    return max(gaps)
+
+
+def value_at(tensor: Tensor, place: Tensor, value: Callable[[], Tensor]) -> Tensor:
+    tensor.copy_(place)
+    return value()
+
+
+def is_inside(name: str) -> bool:
+    """Everything but the answer, as the parity table counts."""
+    return name != "out.logits"
 
 
 KINDS = {"lavt": run_lavt, "lavt_one": run_lavt_one, "keys": run_keys}
