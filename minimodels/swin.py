@@ -113,11 +113,11 @@ class WindowAttention(Attention):
         self, windows: int, seen: Bool[Tensor, "map_windows tokens tokens"] | None
     ) -> Float[Tensor, "#windows heads tokens tokens"]:
         """What is added to the scores: the table's number, and -inf (-100 in the official code) where not `seen`."""
-        bias = rearrange(self.relative_bias_table[self.index], "i j heads -> 1 heads i j")
+        bias = rearrange(self.relative_bias_table[self.index], "i j heads -> 1 heads i j").contiguous()  # faster below
         if seen is None:
             return bias
-        bias = torch.where(rearrange(seen, "w i j -> w 1 i j"), bias, float("-inf"))  # (W, heads, N, N)
-        return repeat(bias, "w heads i j -> (b w) heads i j", b=windows // len(seen))
+        wall = rearrange(seen.to(bias.dtype), "w i j -> w 1 i j").log()  # 0 where seen, -inf elsewhere
+        return repeat(bias + wall, "w heads i j -> (b w) heads i j", b=windows // len(seen))
 
 
 class SwinBlock(nn.Module):

@@ -366,10 +366,9 @@ def test_official_minus_hundred_equals_minus_infinity(monkeypatch):
     model, image = backbone(), pictures(2, 21, 30)
     with torch.no_grad():
         expected = model(image)
-        where = torch.where
-        finite = lambda seen, bias, other: where(seen, bias, bias - 100.0)  # noqa: E731
-        monkeypatch.setattr(swin_file.torch, "where", finite)
-        assert all(difference(a, b) <= 1e-12 for a, b in zip(model(image), expected))
+        monkeypatch.setattr(torch.Tensor, "log", lambda self: (self - 1) * 100)
+        found = model(image)
+    assert all(difference(a, b) <= 1e-12 for a, b in zip(found, expected))
 
 
 # ---------------------------------------------------------------- both flavours
