@@ -169,6 +169,31 @@ def clipseg_builders(prompts: int) -> dict:
     return {"ours": ours, "transformers": transformers}
 
 
+SWIN_B = {"embed_dim": 128, "depths": (2, 2, 18, 2), "num_heads": (4, 8, 16, 32)}
+
+
+def ours_swin() -> Run:
+    from minimodels.swin import Swin
+
+    model, image = Swin(**SWIN_B).eval(), picture(224)  # not `filled`: the index of its bias tables is no weight
+    return lambda: model(image)
+
+
+def timm_swin() -> Run:
+    import timm
+
+    model, image = timm.create_model("swin_base_patch4_window7_224").eval(), picture(224)
+    return lambda: model(image)
+
+
+def transformers_swin() -> Run:
+    from transformers import SwinConfig, SwinForImageClassification
+
+    model = SwinForImageClassification(SwinConfig(**SWIN_B, num_labels=1000, attn_implementation="sdpa")).eval()
+    image = picture(224)
+    return lambda: model(image).logits
+
+
 def write_checkpoint(folder: Path) -> None:
     """A CLIP ViT-L/14 checkpoint of random numbers, once."""
     if (folder / "plain" / "pytorch_model.bin").exists():
@@ -223,6 +248,12 @@ WORKS = [
     ),
     Work("CLIPSeg rd64 352 px, one prompt", clipseg_builders(1), bar=0.85),
     Work("CLIPSeg rd64 352 px, ten prompts on one picture", clipseg_builders(10), bar=0.25, rounds=3),
+    Work(
+        "Swin-B 224 px, one picture",
+        {"ours": ours_swin, "timm": timm_swin, "transformers": transformers_swin},
+        bar=1.05,
+        rounds=15,
+    ),
     Work("CLIP ViT-L/14 from disk to the first answer", from_disk(), bar=1.05, memory_bar=None, rounds=5),
     Work("CLIP ViT-L/14 from disk, the textbook way", from_disk_torch_load(), bar=0.4, memory_bar=None, rounds=3),
     Work(
