@@ -51,7 +51,7 @@ def official_rows(registers: str = "register_tokens") -> list[Row]:
     return rows
 
 
-def transformers_rows(layer: str, names: Mapping[str, str]) -> list[Row]:
+def transformers_rows(names: Mapping[str, str]) -> list[Row]:
     """transformers' Dinov2Model and Dinov2WithRegistersModel, in the spelling of the hub or of version 5's memory."""
     rows: list[Row] = [
         ("embeddings.cls_token", "class_token", FIRST_FIRST),
@@ -60,11 +60,11 @@ def transformers_rows(layer: str, names: Mapping[str, str]) -> list[Row]:
         ("embeddings.mask_token", "mask_token", FIRST),
         ("embeddings.patch_embeddings.projection.weight", "patch_proj.weight", FLATTEN_KERNEL),
         ("embeddings.patch_embeddings.projection.bias", "patch_proj.bias"),
-        (f"{layer}.{{i}}.layer_scale1.lambda1", "blocks.{i}.scale1"),
-        (f"{layer}.{{i}}.layer_scale2.lambda1", "blocks.{i}.scale2"),
+        ("encoder.layer.{i}.layer_scale1.lambda1", "blocks.{i}.scale1"),
+        ("encoder.layer.{i}.layer_scale2.lambda1", "blocks.{i}.scale2"),
     ]
     for part in ("weight", "bias"):
-        theirs, ours = f"{layer}.{{i}}.", "blocks.{i}."
+        theirs, ours = "encoder.layer.{i}.", "blocks.{i}."
         rows += [
             (f"{theirs}norm1.{part}", f"{ours}norm1.{part}"),
             (f"{theirs}{names['qkv']}.{part}", f"{ours}attn.qkv.{part}", STACK_ROWS),
@@ -141,8 +141,8 @@ def is_square(number: int) -> bool:
 FORMATS = {
     "official": Format(WholeTable(official_rows()), marks=("mask_token",)),
     "timm": Format(TimmTable([row for row in official_rows("reg_token") if row[0] != "mask_token"])),
-    "transformers": Format(WholeTable(transformers_rows("encoder.layer", ON_THE_HUB))),
-    "transformers_v5": Format(WholeTable(transformers_rows("layers", IN_MEMORY))),
+    "transformers": Format(WholeTable(transformers_rows(ON_THE_HUB))),
+    "transformers_v5": Format(WholeTable(transformers_rows(IN_MEMORY))),
 }
 
 
