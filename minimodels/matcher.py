@@ -372,8 +372,7 @@ class Matcher(nn.Module):
         self.keep = Keep(multimask=multimask, iou=iou, stability=stability, offset=offset)
         self.grid_keep = Keep(multimask=False, iou=grid_iou, stability=grid_stability, offset=offset)
         self.points_per_side, self.least_score = points_per_side, least_score
-        self.weights = {"alpha": alpha, "beta": beta, "exponent": exponent}
-        self.filters = {"coverage": coverage, "emd": emd, "purity": purity}
+        self.weights, self.filters = (alpha, beta, exponent), {"coverage": coverage, "emd": emd, "purity": purity}
         self.closeness, self.share, self.merge = closeness, share, merge
 
     @torch.no_grad()
@@ -441,7 +440,7 @@ class Matcher(nn.Module):
 
     def choose(self, scores: Scores) -> tuple[Float[Tensor, "M"], Int[Tensor, "kept"], Int[Tensor, "chosen"]]:
         """Totals of all proposals, who passed the filters, and who is merged. Without proposals, nobody."""
-        totals = combine(scores, **self.weights)
+        totals = combine(scores, *self.weights)
         if not len(totals):
             return totals, (none := torch.zeros(0, dtype=torch.long)), none
         kept = filter_masks(scores, **self.filters)
