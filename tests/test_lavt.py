@@ -289,21 +289,19 @@ def test_the_last_gate_is_never_computed(official, monkeypatch):
 
 @pytest.mark.parity
 def test_gradients_against_finite_differences():
-    """Of the picture and every parameter, along random directions, in float64; and of the words."""
+    """Of the picture, the words and every parameter, along random directions, in float64."""
     assert golden.gradients() <= 1e-6
     model = small()
     image, ids, mask = given(tokens=5)
     model(image, ids, mask).sum().backward()
     assert {name for name, tensor in model.named_parameters() if tensor.grad is None} == set(golden.UNUSED)
-    words = model.encode_text(ids, mask).detach()[:1].requires_grad_(True)
-    assert torch.autograd.gradcheck(lambda w: model.segment(image[:1], w, mask[:1])[..., ::7, ::7], words)
 
 
 def test_a_wrong_gradient_is_noticed():
     with pytest.MonkeyPatch.context() as patch:
         forward = LanguageGate.forward
         patch.setattr(LanguageGate, "forward", lambda self, v, f: forward(self, v, f.detach()))
-        assert golden.gradients() > 1e-3
+        assert golden.gradients(part="gates") > 1e-3
 
 
 def test_gradients_of_pwam_by_torch():

@@ -127,23 +127,26 @@ SMALL: dict[str, Any] = {
 
 
 @torch.enable_grad()
-def gradients(step: float = 1e-6) -> float:
+def gradients(step: float = 1e-6, part: str = "") -> float:
     """The largest gap between a gradient and finite differences along a random direction, in float64.
 
-    Of the picture and of every parameter of a small LAVT, all redrawn; relative to 1 + the slope.
+    Of the picture, of the words and of every parameter (those whose name begins with `part`) of a small LAVT, all
+    redrawn; relative to 1 + the slope.
     """
     model = redraw_all(LAVT(**SMALL)).double().eval()
     generator = torch.Generator().manual_seed(0)
     image = torch.randn(2, 3, 21, 30, generator=generator, dtype=torch.float64).requires_grad_(True)
     ids, mask = torch.randint(5, 30, (2, 5), generator=generator), torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 1, 0]])
     weights = torch.randn(2, 2, 21, 30, generator=generator, dtype=torch.float64)
+    more = torch.zeros(2, 5, SMALL["text_dim"], dtype=torch.float64, requires_grad=True)  # added to the words
 
     def value() -> Tensor:
-        return (model(image, ids, mask) * weights).sum()
+        return (model.segment(image, model.encode_text(ids, mask) + more, mask) * weights).sum()
 
     value().backward()
     gaps = []
-    for tensor in (image, *(p for name, p in model.named_parameters() if name not in UNUSED)):
+    named = {name: tensor for name, tensor in model.named_parameters() if name not in UNUSED}
+    for tensor in (image, more, *(tensor for name, tensor in named.items() if name.startswith(part))):
         direction = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
         assert tensor.grad is not None
         slope, here = float((tensor.grad * direction).sum()), tensor.detach().clone()
