@@ -5,7 +5,6 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
@@ -168,17 +167,7 @@ def read_reference(options: argparse.Namespace) -> tuple[Image.Image, Bool[Tenso
     if not options.prompt_mask:
         notice("without --prompt-mask the whole prompt picture says what to look for")
         return picture, None
-    drawn = open_image(options.prompt_mask)
-    if drawn.size != picture.size:
-        raise UserError(
-            f"{options.prompt_mask} has {drawn.width} x {drawn.height} pixels and {options.prompt_image} "
-            f"{picture.width} x {picture.height}: a mask has the size of its picture"
-        )
-    level = torch.from_numpy(np.array(drawn).max(axis=-1))  # (H, W) uint8
-    mask = level > (127 if int(level.max()) > 127 else 0)  # a mask of 0 and 1 looks black and is meant
-    if not mask.any():
-        raise UserError(f"{options.prompt_mask} is all black: it shows no object; paint white what is meant")
-    return picture, mask
+    return picture, shared.read_mask(options.prompt_mask, picture, options.prompt_image)
 
 
 @torch.no_grad()

@@ -8,9 +8,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
 import torch
+from jaxtyping import Bool
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 from minimodels import tiny
 from minimodels.clip import DualEncoder
@@ -181,6 +183,25 @@ def read_picture(path: str | Path, model: nn.Module) -> Image.Image:
     if sticker_model(model) and not like_a_scene(image):
         warn_of_stickers()
     return image
+
+
+def read_mask(path: str | Path, picture: Image.Image, shown: str | Path) -> Bool[Tensor, "height width"]:
+    """A mask (H, W) of the picture that was read from `shown`: where it is white.
+
+    Raises:
+        UserError: it cannot be read, has another size, or is all black.
+    """
+    drawn = open_image(path)
+    if drawn.size != picture.size:
+        raise UserError(
+            f"{path} has {drawn.width} x {drawn.height} pixels and {shown} {picture.width} x {picture.height}: a mask "
+            "has the size of its picture"
+        )
+    level = torch.from_numpy(np.array(drawn).max(axis=-1))  # (H, W) uint8
+    mask = level > (127 if int(level.max()) > 127 else 0)  # a mask of 0 and 1 looks black and is meant
+    if not mask.any():
+        raise UserError(f"{path} is all black: it shows no object; paint white what is meant")
+    return mask
 
 
 def like_a_scene(image: Image.Image) -> bool:
