@@ -133,3 +133,38 @@ def average_precision(counts: Counts) -> float:
     pairs = sorted(set(zip((tp / (1 + tp + fn)).tolist(), (tp / (1 + tp + fp)).tolist())), key=lambda pair: pair[0])
     recalls, precisions = zip(*pairs)
     return float(simpson(precisions, x=recalls))
+
+
+# ---------------------------------------------------------------- referring expressions
+
+
+class ReferringScores(NamedTuple):
+    """What the tables on RefCOCO report (Yang et al. 2022, section 4.3), each from 0 to 1."""
+
+    overall_iou: float  # over the pixels of all sentences together: large things count most
+    mean_iou: float  # the mean over sentences: each counts alike
+    precision: dict[float, float]  # P@X: the share of sentences with an IoU of X or more
+
+
+def referring_scores(
+    found: Bool[Tensor, "sentences height width"],
+    truth: Bool[Tensor, "sentences height width"],
+    levels: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8, 0.9),
+) -> ReferringScores:
+    """Score one mask a sentence as LAVT's released code does: an empty union counts as an IoU of 0.
+
+    So a sentence whose referent is absent can win nothing, even where the mask is rightly left empty; RefCOCO has no
+    such sentences, and where there are some they want a figure of their own.
+
+    Raises:
+        UserError: no sentence, shapes that differ.
+    """
+    if found.shape != truth.shape or not len(found):
+        raise UserError(
+            f"masks of {tuple(found.shape)} against {tuple(truth.shape)}: the sizes must agree, and not be 0"
+        )
+    both = (found & truth).sum(dim=(1, 2)).double()  # (N,)
+    either = (found | truth).sum(dim=(1, 2)).double()
+    ious = both / either.clamp(min=1)  # an empty union has an empty intersection: 0
+    precision = {level: (ious >= level).double().mean().item() for level in levels}
+    return ReferringScores((both.sum() / either.sum().clamp(min=1)).item(), ious.mean().item(), precision)

@@ -14,6 +14,7 @@ from minimodels.metrics import (
     mask_counts,
     mean_class_iou,
     recall_at,
+    referring_scores,
     retrieval_ranks,
 )
 
@@ -120,3 +121,16 @@ def test_masks_that_cannot_be_counted(masks):
         mask_counts(masks[0] * float("nan"), masks[1])
     with pytest.raises(UserError, match="no pixel"):
         average_precision(mask_counts(masks[0] * 0, masks[1]))
+
+
+def test_referring_scores_by_hand():
+    """IoUs 1, 3/4, 1/2, 0 (nothing found) and 0 (nothing meant, nothing found)."""
+    truth = torch.tensor([[[1, 1, 0, 0]], [[1, 1, 1, 1]], [[1, 0, 0, 0]], [[1, 1, 1, 0]], [[0, 0, 0, 0]]]).bool()
+    found = torch.tensor([[[1, 1, 0, 0]], [[1, 1, 1, 0]], [[1, 1, 0, 0]], [[0, 0, 0, 0]], [[0, 0, 0, 0]]]).bool()
+    scores = referring_scores(found, truth)
+    assert scores.overall_iou == pytest.approx((2 + 3 + 1 + 0 + 0) / (2 + 4 + 2 + 3 + 0))
+    assert scores.mean_iou == pytest.approx((1 + 0.75 + 0.5) / 5)
+    assert scores.precision == {0.5: 0.6, 0.6: 0.4, 0.7: 0.4, 0.8: 0.2, 0.9: 0.2}  # 0.5 itself counts for P@0.5
+    assert referring_scores(found[-1:], truth[-1:]).mean_iou == 0  # rightly empty, and still 0
+    with pytest.raises(UserError, match="sizes must agree"):
+        referring_scores(found, truth[:2])
