@@ -1,0 +1,70 @@
+"""The check of 4.4.6: polynomial decay against torch.optim.lr_scheduler.PolynomialLR."""
+
+import math
+
+import torch
+
+from lessons.checker import Mistake, Task
+
+HINTS = [
+    ("Where to begin", "`torch.arange(steps)` counts 0, 1, ... steps - 1."),
+    ("The first rate is not `base`", "At step 0 the factor is (1 - 0) ** 0.9 = 1."),
+    ("The last rate is 0", "The last step is S - 1: its factor is (1 / S) ** 0.9."),
+]
+
+
+def learning_rates(base, steps):
+    left = 1 - torch.arange(steps, dtype=torch.float64) / steps
+    return base * left**0.9
+
+
+def cases(random):
+    for base, steps in [(5e-5, 10), (2.0, 7), (0.1, 23)]:
+        yield {"base": base, "steps": steps}
+
+
+def reference(base, steps):
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=base)
+    schedule = torch.optim.lr_scheduler.PolynomialLR(optimizer, total_iters=steps, power=0.9)
+    rates = []
+    for _ in range(steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    return torch.tensor(rates, dtype=torch.float64)
+
+
+def flawed(base, steps, power=0.9, start=0, end=0, inside=False, shape="polynomial"):
+    x = (torch.arange(steps, dtype=torch.float64) + start) / (steps + end)
+    if shape == "cosine":
+        return base * (1 + (math.pi * x).cos()) / 2
+    if shape == "exponential":
+        return base * power ** torch.arange(steps, dtype=torch.float64)
+    return base * (1 - x**power if inside else (1 - x) ** power)
+
+
+TASKS = [
+    Task(
+        "learning_rates",
+        cases,
+        reference=reference,
+        like="torch's PolynomialLR of power 0.9",
+        mistakes=[
+            Mistake("a straight line (power 1)", flawed, power=1, fix="The power is 0.9."),
+            Mistake("base * (1 - (s / S) ** 0.9): the power on the wrong part", flawed, inside=True),
+            Mistake("the rates one step late: the last one is 0", flawed, start=1, fix="Steps count from 0."),
+            Mistake(
+                "rates that reach 0 at the last step, divided by S - 1",
+                flawed,
+                end=-1,
+                fix="Divide by S; 0 would be reached at step S, which does not come.",
+            ),
+            Mistake("half a cosine", flawed, shape="cosine"),
+            Mistake(
+                "base * 0.9 ** s, exponential decay", flawed, shape="exponential", fix="The base of the power falls."
+            ),
+            Mistake("the power 0.5", flawed, power=0.5, fix="0.9."),
+            Mistake("the power 2", flawed, power=2, fix="0.9."),
+        ],
+    )
+]
