@@ -1,9 +1,9 @@
 """SAM: the official repository's and transformers' names <-> ours (lesson 5.1).
 
-Both keep q, k and v of the image encoder stacked, as we do, and apart in the decoder, as we do. What no shape tells:
-which blocks see the whole picture is read off the lengths of their tables; the patch size off the kernel; the heads of
-the encoder off the width of the tables; the decoder's heads are 8 in all released models. The decoder's LayerNorm eps is
-1e-5 in the official code and 1e-6 in transformers, so that the same weights give slightly different masks there.
+Both keep q, k and v of the image encoder stacked and those of the decoder apart, as we do. What no shape tells:
+which blocks see the whole picture is read off the lengths of their tables, the encoder's heads off their width; the
+decoder's heads are 8 in all released models. The LayerNorm eps of the decoder's blocks is 1e-5 in the official code and
+1e-6 in transformers, so that the same weights give slightly different masks there.
 """
 
 from collections.abc import Mapping

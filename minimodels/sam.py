@@ -24,7 +24,7 @@ from minimodels.errors import UserError
 
 Grid, Channels = Float[Tensor, "batch h w dim"], Float[Tensor, "batch channels height width"]
 Tokens, Keys = Float[Tensor, "batch tokens dim"], Float[Tensor, "batch keys dim"]
-Heads, Scores = Float[Tensor, "batch heads tokens d"], Float[Tensor, "batch heads tokens tokens"]
+Heads, Scores = Float[Tensor, "windows heads tokens d"], Float[Tensor, "windows heads tokens tokens"]
 Table, Embedding = Float[Tensor, "_ d"], Float[Tensor, "images dim h w"]
 Points, Labels = Float[Tensor, "#images prompts points 2"], Int[Tensor, "#images prompts points"]
 Boxes, Mask = Float[Tensor, "#images prompts 4"], Float[Tensor, "#images prompts fine_h fine_w"]
@@ -333,7 +333,7 @@ class MaskDecoder(nn.Module):
             TwoWayBlock(prompt_dim, num_heads, mlp_dim, eps=eps, first=layer == 0) for layer in range(depth)
         )
         self.final_attn = CrossAttention(prompt_dim, prompt_dim // 2, num_heads)
-        self.final_norm = nn.LayerNorm(prompt_dim, eps=eps)
+        self.final_norm = nn.LayerNorm(prompt_dim, eps=1e-5)  # also where the blocks have another
         self.upscale = nn.Sequential(
             *(nn.ConvTranspose2d(prompt_dim, prompt_dim // 4, 2, stride=2), ChannelNorm(prompt_dim // 4), nn.GELU()),
             *(nn.ConvTranspose2d(prompt_dim // 4, prompt_dim // 8, 2, stride=2), nn.GELU()),
