@@ -19,6 +19,7 @@ OPENAI_LICENCE = "MIT, card: research use"  # the repository's licence, and what
 TINY_SHA256 = "fecf81b492bd13ee7a5297cb74d1d417aac8bf7e1b7d96aed89c4691984587ed"
 LARGE_SHA256 = "109390825a5bada2864f1b74445a63d29c51ef079c349644bc98996c452f6cf1"
 LAION_SHA256 = "ac4f8c4b88af6d963118cbf40ad93176d092abbedfcb752601ae1866352656e6"
+SAM_FILES = "https://dl.fbaipublicfiles.com/segment_anything"
 DINOV2_FILES = "https://dl.fbaipublicfiles.com/dinov2"
 DINOV2_SIZES = (("small", 22056576), ("base", 86580480), ("large", 304368640), ("giant", 1136480768))  # parameters
 TOKENIZER_FILES = ("merges.txt", "vocab.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
@@ -251,6 +252,23 @@ def _dinov2() -> list[Entry]:
     return made
 
 
+def _sam(size: str, mark: str, weight: int, sha256: str, about: int) -> list[Entry]:
+    """One size of SAM: Meta's own file and transformers' layout."""
+    shared: dict[str, Any] = {"system": "sam", "licence": "Apache-2.0", "tokenizer": None}
+    letter, note = size[0], f"SAM ViT-{size[0].upper()}"
+    file = f"sam_vit_{letter}_{mark}.pth"
+    official = File(file, weight, sha256, about=about)
+    repo, beside = f"facebook/sam-vit-{size}", (File("config.json"), File("preprocessor_config.json"))
+    files = (File("model.safetensors", about=about), *beside)
+    url = f"{SAM_FILES}/{file}"
+    return [
+        Entry(
+            f"sam_vit_{letter}", format="official", files=(official,), preprocess="none", note=note, url=url, **shared
+        ),
+        Entry(repo, format="transformers", files=files, repo=repo, preprocess="transformers", note=note, **shared),
+    ]
+
+
 ENTRIES: tuple[Entry, ...] = (
     _clip_repo(
         "openai/clip-vit-base-patch32",
@@ -403,4 +421,16 @@ ENTRIES: tuple[Entry, ...] = (
         "G-Ref (longer sentences), Google split",
     ),
     *_dinov2(),
+    *_sam(
+        *("base", "01ec64", 375042383, "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912"),
+        374942912,
+    ),
+    *_sam(
+        *("large", "0b3195", 1249524607, "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622"),
+        1249372352,
+    ),
+    *_sam(
+        *("huge", "4b8939", 2564550879, "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e"),
+        2564363456,
+    ),
 )
