@@ -47,6 +47,7 @@ SIZES = {
     "minimodels/swin.py": 220,
     "minimodels/lavt.py": 220,
     "minimodels/sam.py": 380,
+    "minimodels/mask_generator.py": 280,
     "minimodels/matcher.py": 300,
 }
 BYTE_PAIR_SIZE = 160  # tokenizers.py without WordPiece
