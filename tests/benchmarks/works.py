@@ -193,6 +193,29 @@ def dinov2_builders() -> dict:
     return {"ours": ours, "timm": timm, "transformers": transformers}
 
 
+def sam_builders() -> dict:
+    """SAM ViT-B's image encoder at its 1,024 pixels: 4,096 tokens, windows of 14 and four global blocks."""
+    image = picture(1024)
+
+    def ours() -> Run:
+        model = filled(tiny.build("SAM", {}))
+        return lambda: model.encode(image)
+
+    def timm() -> Run:
+        import timm
+
+        model = timm.create_model("samvit_base_patch16", num_classes=0).eval()
+        return lambda: model.forward_features(image)
+
+    def transformers() -> Run:
+        from transformers import SamVisionConfig, SamVisionModel
+
+        model = SamVisionModel(SamVisionConfig(attn_implementation="sdpa")).eval()
+        return lambda: model(image).last_hidden_state
+
+    return {"ours": ours, "timm": timm, "transformers": transformers}
+
+
 SWIN_B = {"embed_dim": 128, "depths": (2, 2, 18, 2), "num_heads": (4, 8, 16, 32)}
 
 
@@ -279,6 +302,7 @@ WORKS = [
         rounds=15,
     ),
     Work("DINOv2 ViT-L/14 518 px, one picture", dinov2_builders(), bar=1.05, rounds=3),
+    Work("SAM ViT-B image encoder 1024 px, one picture", sam_builders(), bar=1.05, rounds=3),
     Work("CLIP ViT-L/14 from disk to the first answer", from_disk(), bar=1.05, memory_bar=None, rounds=5),
     Work("CLIP ViT-L/14 from disk, the textbook way", from_disk_torch_load(), bar=0.4, memory_bar=None, rounds=3),
     Work(
