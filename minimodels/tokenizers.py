@@ -21,7 +21,7 @@ import string
 import unicodedata
 from collections import Counter
 from collections.abc import Container, Iterable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -271,6 +271,7 @@ CHINESE = regex.compile(  # the reference has 2B920 where Google's code has 2B82
 )
 
 
+@lru_cache(MAX_CACHED_WORDS)
 def unicode_class(character: str) -> str:
     """The two letters of a character's class in Unicode 8.0: "Lu" A, "Mn" an accent alone, "Po" !, "Cn" unknown."""
     if character in string.punctuation or character in ALSO_PUNCTUATION:
