@@ -42,6 +42,7 @@ MODEL = {
     "text_mlp_dim": 384,
 }
 MATRIX_RATE, OTHER_RATE = 0.005, 0.0015  # Muon's learning rate for the matrices, AdamW's for the rest
+TABLE_RATE = 0.02  # AdamW's for the tables of relative positions: at the others' rate "left of" stays unheard for long
 CLASS_WEIGHTS = (0.9, 1.1)  # of background and referent in the cross entropy, as the paper's code has them
 NOT_MUON = ("patch_proj", "token_embedding", "pos", "token_type", "bias_table", "head")
 
@@ -64,12 +65,14 @@ def make_optimizers(model: nn.Module) -> list[torch.optim.Optimizer]:
     """
     named = dict(model.named_parameters())
     matrices = [p for name, p in named.items() if p.ndim == 2 and not any(part in name for part in NOT_MUON)]
-    others = [p for p in named.values() if not any(p is matrix for matrix in matrices)]
+    tables = [p for name, p in named.items() if "bias_table" in name]
+    others = [p for p in named.values() if not any(p is taken for taken in matrices + tables)]
     decayed = {"params": [p for p in others if p.ndim > 2], "weight_decay": 0.01}
     plain = {"params": [p for p in others if p.ndim <= 2], "weight_decay": 0.0}
+    of_tables = {"params": tables, "weight_decay": 0.0, "lr": TABLE_RATE}
     optimizers = [
         torch.optim.Muon(matrices, lr=MATRIX_RATE, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW([decayed, plain], lr=OTHER_RATE, betas=(0.9, 0.98)),
+        torch.optim.AdamW([decayed, plain, of_tables], lr=OTHER_RATE, betas=(0.9, 0.98)),
     ]
     for optimizer in optimizers:
         for group in optimizer.param_groups:
@@ -191,7 +194,7 @@ def about(trainer: Trainer) -> dict:
 def main(words: list[str] | None = None) -> int:
     """The command line: 0 done, 1 a bar was missed, 2 a mistake in what was given."""
     parser = argparse.ArgumentParser(prog="python -m lessons.train.lavt", description=__doc__.splitlines()[0])
-    loop.add_options(parser, WEIGHTS, steps=4400, every=300, run="runs/lavt")
+    loop.add_options(parser, WEIGHTS, steps=4000, every=300, run="runs/lavt")
     parser.set_defaults(batch=64)
     parser.add_argument("--json", type=Path, metavar="FILE", help="with --evaluate: write the figures there too")
     arguments = parser.parse_args(words)

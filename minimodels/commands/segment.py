@@ -2,6 +2,7 @@
 
 import argparse
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,11 +14,12 @@ from torch import Tensor
 
 from minimodels import picture_prompts
 from minimodels.clipseg import CLIPSeg
-from minimodels.commands import shared
+from minimodels.commands import refer, shared
 from minimodels.commands.terminal import notice, printable
 from minimodels.drawing import overlay
 from minimodels.errors import UserError
 from minimodels.images import check_ending, open_image, save_picture
+from minimodels.lavt import LAVT
 from minimodels.templates import sticker_model
 
 DEFAULT = "tiny-clipseg"
@@ -30,6 +32,7 @@ examples:
   python -m minimodels segment scene.png "a dog" "an owl" --compete --masks masks/
   python -m minimodels segment scene.png --prompt-image other.png --prompt-mask mask.png
   python -m minimodels segment scene.png "a dog" --prompt-image other.png --prompt-mask mask.png --mix 0.5
+  python -m minimodels segment scene.png "the cat on the left" "the cat on the right" --model tiny-lavt
   python -m minimodels segment cat.jpg "a cat" "grass" --model CIDAS/clipseg-rd64-refined
   python -m minimodels segment cat.jpg "a cat" --model rd64-uni.safetensors
 
@@ -44,6 +47,9 @@ to the prompt that is surest of it. A prompt picture shows what to look for:
 its mask is white where the thing is. It is a prompt beside the words; with
 --mix W it is mixed into the one text, W parts text and 1 - W parts picture
 (the models learned W from 0 to 0.5 and 1).
+
+tiny-lavt, and official LAVTs, are asked by sentences that mean one thing among
+others: "the cat on the left", "the smallest star", "the dog left of the tree".
 """
 
 
@@ -68,7 +74,8 @@ def add_parser(commands: Any) -> None:
         "segment",
         help="where in the picture is what these words mean?",
         usage="%(prog)s IMAGE TEXT [TEXT ...] [options]\n       %(prog)s IMAGE [TEXT] --prompt-image REF [options]",
-        description="Where in the picture is it? CLIPSeg paints what words, or another picture, mean.",
+        description="Where in the picture is it? CLIPSeg paints what words, or another picture, mean; LAVT "
+        "paints the one among others that a sentence means.",
         epilog=EXAMPLES,
     )
     add = parser.add_argument
@@ -102,14 +109,16 @@ def run(options: argparse.Namespace) -> int:
     check_options(options)
     output, image = check_ending(options.output), open_image(options.image)
     shown = read_reference(options)
-    model = load_clipseg(options)
+    model = load_segmenter(options)
     if sticker_model(model) and not shared.like_a_scene(image):
         notice(
             "the tiny weights know only the stickers of Sticker World, on a photograph they guess. For photographs: "
             f"--model {OFFICIAL} (fetched once by: python -m checkpoints_convert fetch {OFFICIAL})"
         )
-    prompts = make_prompts(model, options, shown)
-    found = segment(model, image, prompts, options.threshold, options.compete)
+    if isinstance(model, LAVT):
+        found = masks(*refer.find(model, image, options), options.threshold, options.compete)
+    else:
+        found = segment(model, image, make_prompts(model, options, shown), options.threshold, options.compete)
     for one in found:
         print(f"  {printable(one.name)}: {told(one)}")
     if options.masks:
@@ -137,17 +146,17 @@ def check_options(options: argparse.Namespace) -> None:
         raise UserError("--probabilities are written beside the masks: say where with --masks DIR")
 
 
-def load_clipseg(options: argparse.Namespace) -> CLIPSeg:
-    """The CLIPSeg that a person named, in eval mode on its device.
+def load_segmenter(options: argparse.Namespace) -> CLIPSeg | LAVT:
+    """The CLIPSeg or LAVT that a person named, in eval mode on its device.
 
     Raises:
         UserError: no such model, a broken file, another model.
     """
     model = shared.load_model(options)
-    if not isinstance(model, CLIPSeg):
+    if not isinstance(model, (CLIPSeg, LAVT)):
         raise UserError(
-            f"{options.model} is a {type(model).__name__}, which paints no masks; segmenting needs a CLIPSeg, for "
-            f"instance {DEFAULT} or {OFFICIAL}"
+            f"{options.model} is a {type(model).__name__}, which paints no masks by words; segmenting needs a "
+            f"CLIPSeg or a LAVT, for instance {DEFAULT}, tiny-lavt or {OFFICIAL}"
         )
     return model
 
@@ -221,18 +230,26 @@ def segment(model: CLIPSeg, image: Image.Image, prompts: Prompts, threshold: flo
     logits = model.decode(model.encode(pixels), prompts.vectors[None])[0]  # (P, S, S)
     size = (image.height, image.width)
     full = F.interpolate(logits[None].float().cpu(), size, mode="bilinear", align_corners=False)[0]  # (P, H, W)
-    probability = full.sigmoid()
+    return masks(prompts.names, full, threshold, compete)
+
+
+def masks(
+    names: Sequence[str], logits: Float[Tensor, "prompts height width"], threshold: float, compete: bool
+) -> list[Found]:
+    """Logits at the picture's size as probabilities and masks."""
+    probability = logits.sigmoid()
     mask = probability > threshold
     if compete:
-        mask &= torch.arange(len(full))[:, None, None] == full.argmax(dim=0)
-    return [Found(*one) for one in zip(prompts.names, probability, mask)]
+        mask &= torch.arange(len(logits))[:, None, None] == logits.argmax(dim=0)
+    return [Found(*one) for one in zip(names, probability, mask)]
 
 
 def told(found: Found) -> str:
-    """One prompt's answer in words."""
+    """One prompt's answer in words; its score is the mean probability of the pixels that are painted."""
     if not found.mask.any():
         return f"not found (the surest pixel has {float(found.probability.max()):.0%})"
-    return f"{float(found.mask.float().mean()):.1%} of the picture"
+    score = float(found.probability[found.mask].mean())
+    return f"{float(found.mask.float().mean()):.1%} of the picture, score {score:.0%}"
 
 
 def write_masks(found: list[Found], folder: Path, probabilities: bool) -> None:
