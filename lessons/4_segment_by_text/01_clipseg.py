@@ -64,7 +64,7 @@ print(f"everything painted: {everything:.1%}")
 # and behind each of the four blocks of tiny-clip, and give each a **linear probe**: a matrix, fitted by least squares,
 # that names the sticker under a patch from that patch's token alone.
 
-# %%
+# %% fold="The code of the probes"
 import numpy as np
 
 from lessons.stickers.scenes import Dice, draw, random_scene
