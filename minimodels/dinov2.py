@@ -59,8 +59,8 @@ class ScaledBlock(Block):
     def forward(
         self, x: Float[Tensor, "batch tokens dim"], mask: Bool[Tensor, "#batch #heads #tokens tokens"] | None = None
     ) -> Float[Tensor, "batch tokens dim"]:
-        x = x + self.scale1 * self.attn(self.norm1(x), mask)
-        return x + self.scale2 * self.mlp(self.norm2(x))
+        x = torch.addcmul(x, self.scale1, self.attn(self.norm1(x), mask))  # x + scale1 * attention, in one pass
+        return torch.addcmul(x, self.scale2, self.mlp(self.norm2(x)))
 
 
 class Features(NamedTuple):
