@@ -1,4 +1,4 @@
-"""The models on your own pictures: `python -m minimodels zero-shot | search | segment`."""
+"""The models on your own pictures: `python -m minimodels zero-shot | search | segment | match`."""
 
 import sys
 from collections.abc import Sequence
@@ -6,15 +6,16 @@ from typing import Any
 
 from torch import nn
 
-from minimodels.commands import search, segment, zero_shot
+from minimodels.commands import match, search, segment, zero_shot
 from minimodels.commands.shared import Parser, guarded
 
-COMMANDS = (zero_shot, search, segment)
+COMMANDS = (zero_shot, search, segment, match)
 EXAMPLES = """
 examples:
   python -m minimodels zero-shot cat.jpg cat dog "a red car"
   python -m minimodels search photos/ "a dog on a beach" -o hits.png
   python -m minimodels segment tour/segments/0000.png "a key" "a gift" -o out.png
+  python -m minimodels match ref.png mask.png target.png --both-ways
   python -m minimodels zero-shot --help
 
 Without --model, all use the small weights that come with the book. They know
