@@ -38,7 +38,7 @@ def instance_norm(x: Float[Tensor, "batch h w channels"]) -> Float[Tensor, "batc
 
 
 class PWAM(nn.Module):
-    """Pixel-word attention: each position collects the words that matter to it (section 3.2, eq. 1 to 6).
+    """Pixel-word attention: each position collects the words that matter to it (section 3.2).
 
     Args:
         embed_dim: C, channels of the map. text_dim: width of the words. num_heads: must divide `embed_dim`.
@@ -96,7 +96,7 @@ class PWAM(nn.Module):
 
 
 class LanguageGate(nn.Module):
-    """How much of the words goes on with the picture, decided by position and channel (section 3.3, eq. 7 and 8)."""
+    """How much of the words goes on with the picture, decided by position and channel (section 3.3)."""
 
     def __init__(self, embed_dim: int):
         super().__init__()
@@ -112,7 +112,7 @@ class LanguageGate(nn.Module):
 
 
 class DecoderStep(nn.Module):
-    """Enlarge the coarse map, put the finer one beside it, look at both twice (section 3.4, eq. 9).
+    """Enlarge the coarse map, put the finer one beside it, look at both twice (section 3.4).
 
     Enlarged bilinearly with align_corners: the corner pixels of both maps lie on each other.
     """
