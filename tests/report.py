@@ -51,6 +51,7 @@ def sources() -> list[Source]:
     found = [Source(r.model, r.library, partial(library_row, r)) for r in all_references()]
     found += [
         Source("tokenizer", "open_clip", tokenizer_row),
+        Source("WordPiece", "transformers", word_piece_row),
         Source("preprocess", "torchvision", partial(pixel_row, "torchvision")),
         Source("preprocess", "transformers", partial(pixel_row, "transformers")),
     ]
@@ -152,6 +153,22 @@ def tokenizer_row() -> Row:
     rows = zip(reference(texts, 17), reference(texts, 77))
     expected = [(text, clean(text), i, reference.decode(i), *r) for text, i, r in zip(texts, ids, rows)]
     return exact_row(tests.differences(tests.build(), expected), "3,000 texts of random Unicode")
+
+
+def word_piece_row() -> Row:
+    """Nasty texts against transformers' BertTokenizer, cased and uncased: pieces, ids, rows and masks."""
+    from transformers import BertTokenizer
+
+    from minimodels.tokenizers import WordPieceTokenizer
+    from tests import test_wordpiece as tests
+
+    wrong: list[str] = []
+    for lowercase in (True, False):
+        pieces = tests.vocabulary_of(tests.TEXTS[::7], lowercase, every=2)
+        ours = WordPieceTokenizer(pieces, lowercase, context_length=10_000)
+        theirs = BertTokenizer(vocab={piece: id for id, piece in enumerate(pieces)}, do_lower_case=lowercase)
+        wrong += tests.differences(ours, theirs, tests.TEXTS)
+    return exact_row(wrong, f"{len(tests.TEXTS)} texts of random Unicode, two vocabularies")
 
 
 def pixel_row(library: str) -> Row:

@@ -45,6 +45,7 @@ SIZES = {
     "minimodels/clipseg.py": 220,
     "minimodels/dinov2.py": 180,
     "minimodels/swin.py": 220,
+    "minimodels/bert.py": 150,
     "minimodels/lavt.py": 220,
     "minimodels/sam.py": 380,
     "minimodels/mask_generator.py": 280,

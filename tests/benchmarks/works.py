@@ -241,6 +241,28 @@ def transformers_swin() -> Run:
     return lambda: model(image).logits
 
 
+def bert_builders(texts: int) -> dict:
+    """BERT-base on texts of at most 24 tokens, padded to the longest, to the last hidden states."""
+    ids = torch.randint(1, 30522, (texts, 24), generator=torch.Generator().manual_seed(0))
+    mask = torch.ones_like(ids)
+    for row in range(texts):
+        mask[row, 24 - row % 8 * 2 :] = 0
+    ids = ids * mask
+
+    def ours() -> Run:
+        model = filled(tiny.build("BERT", {}))
+        return lambda: model(ids, mask)
+
+    def transformers() -> Run:
+        from transformers import BertConfig, BertModel
+
+        config = BertConfig(attn_implementation="sdpa")
+        model = BertModel(config, add_pooling_layer=False).eval()
+        return lambda: model(input_ids=ids, attention_mask=mask).last_hidden_state
+
+    return {"ours": ours, "transformers": transformers}
+
+
 def write_checkpoint(folder: Path) -> None:
     """A CLIP ViT-L/14 checkpoint of random numbers, once."""
     if (folder / "plain" / "pytorch_model.bin").exists():
@@ -303,6 +325,8 @@ WORKS = [
     ),
     Work("DINOv2 ViT-L/14 518 px, one picture", dinov2_builders(), bar=1.05, rounds=3),
     Work("SAM ViT-B image encoder 1024 px, one picture", sam_builders(), bar=1.05, rounds=3),
+    Work("BERT-base, one sentence of 24 tokens", bert_builders(1), bar=1.05, rounds=25),
+    Work("BERT-base, 32 sentences, padded", bert_builders(32), bar=1.05, rounds=5),
     Work("CLIP ViT-L/14 from disk to the first answer", from_disk(), bar=1.05, memory_bar=None, rounds=5),
     Work("CLIP ViT-L/14 from disk, the textbook way", from_disk_torch_load(), bar=0.4, memory_bar=None, rounds=3),
     Work(
