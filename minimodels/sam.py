@@ -32,7 +32,7 @@ Prompts, Dense = Float[Tensor, "#images #prompts tokens dim"], Float[Tensor, "#i
 Masks, IoUs = Float[Tensor, "images prompts masks fine_h fine_w"], Float[Tensor, "images prompts masks"]
 
 ENCODER_EPS = 1e-6
-SCORES_AT_ONCE = 2**25  # numbers: so many heads share one step of attention that their scores stay below it
+SCORES_AT_ONCE = 2**24  # numbers: so many heads share one step of attention that their scores stay below it
 PADDING, NEGATIVE, POSITIVE = -1, 0, 1  # labels of a point
 TOP_LEFT, BOTTOM_RIGHT = 2, 3  # a box is two more points with labels of their own
 
