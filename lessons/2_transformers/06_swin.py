@@ -114,6 +114,8 @@ for column, (name, power) in enumerate(
     axis.plot(counts, guide, "--", lw=0.8, color=line.get_color())
 axis.set_xscale("log")
 axis.set_yscale("log")
+axis.set_xticks(counts, [f"{n:,}" for n in counts])
+axis.set_xticks([], minor=True)
 axis.set_xlabel("tokens")
 axis.set_ylabel("milliseconds")
 axis.legend(loc="upper left")
@@ -122,7 +124,7 @@ plt.show()
 # %% [markdown]
 # On small maps the two are close: the four matrices cost the same in both. Then the square takes over. From 28 x 28 to
 # 84 x 84 the tokens are 9 times as many; attention inside windows took {=slower(1):.0f} times as long, attention over
-# all tokens {=slower(0):.0f} times.
+# all tokens {=slower(0):.0f} times, on its way to the 81 that the square alone would take.
 
 # %% [markdown]
 # ## Windows
@@ -174,7 +176,7 @@ def arrival(place, **how):
     return first
 
 
-place = (9, 1)  # row and column: near the left edge
+place = (8, 0)  # row and column: at the left edge
 still = arrival(place)
 print("tokens that heard of it after 8 blocks:", int((still > 0).sum()))
 
@@ -187,14 +189,14 @@ print("tokens that heard of it after 8 blocks:", int((still > 0).sum()))
 # **roll the map** up and to the left, so that what falls off at the top comes in again at the bottom.
 #
 # ::predict
-#     Nothing else is done. The same token near the left edge is changed. Who hears of it after the first shifted block,
+#     Nothing else is done. The same token at the left edge is changed. Who hears of it after the first shifted block,
 #     and should they?
 #
 #     ---
 #     Besides its neighbours, tokens at the right edge: after the roll they share a window with it. For the picture that
 #     is nonsense; from top to bottom the sky would mix with the ground. The next figure shows it in the middle.
 
-# %% alt="Three maps of 16 x 16 tokens with the lines of the windows. Left, never shifted: only the 4 x 4 window of the changed token has a number, the rest is empty. Middle, shifted without a mask: the number of blocks grows away from the token, and the right edge of the picture, far away, has small numbers too. Right, shifted and masked: the numbers grow evenly to the right." caption="Blocks until a change of the marked token arrives; dark: never. Blocks 2, 4, 6 and 8 are the shifted ones."
+# %% alt="Three maps of 16 x 16 tokens with the lines of the windows. Left, never shifted: only the 4 x 4 window of the changed token has numbers, all of them 1; the rest is empty. Middle, shifted without a mask: the number of blocks grows away from the token, and the right edge of the picture, far away, has small numbers too. Right, shifted and masked: the numbers grow evenly to the right." caption="Blocks until a change of the marked token arrives; dark: never. Blocks 2, 4, 6 and 8 are the shifted ones."
 wrapped = arrival(place, shift=2)
 masked = arrival(place, shift=2, masked=True)
 figure, axes = plt.subplots(1, 3, figsize=(6.6, 2.5), layout="constrained")
@@ -207,19 +209,20 @@ for axis, first, name in zip(
     axis.set_xticks([x - 0.5 for x in range(4, 16, 4)], [])
     axis.set_yticks([y - 0.5 for y in range(4, 16, 4)], [])
     axis.grid(lw=0.6)
-    axis.plot(place[1], place[0], "x", color="white")
-    for y in range(1, 16, 4):
-        for x in range(1, 16, 4):
-            number = int(first[y, x])
+    axis.plot(0.5, 8.5, "x", color="white")
+    for y in range(0, 16, 2):
+        for x in range(0, 16, 2):
+            if not (number := int(first[y, x])) or (y, x) == (8, 0):
+                continue
             axis.text(
-                *(x + 0.5, y + 0.5, number or "-"),
-                **{"ha": "center", "va": "center", "fontsize": 8},
+                *(x + 0.5, y + 0.5, number),
+                **{"ha": "center", "va": "center", "fontsize": 7},
                 color="white" if number < 5 else "black",
             )
     axis.set_title(name, fontsize=10)
 plt.show()
 right_edge = {
-    name: int(first[9, 15])
+    name: int(first[8, 15])
     for name, first in (("no mask", wrapped), ("masked", masked))
 }
 print("blocks until the token at the right edge hears of it:", right_edge)
@@ -272,8 +275,8 @@ plt.show()
 #
 # ::source minimodels.swin.same_region nodoc
 #
-# The paper's figure 4 and the official code number nine parts; inside one window the two are the same, and a test holds
-# them equal.
+# The official code numbers nine parts, as in the figure above; inside one window that is the same, and a test holds the
+# two equal.
 #
 # ::predict answer="{=share:.0%}|1/4|64|0.25"
 #     The last window, at the bottom right, holds the pieces 9, 7, 3 and 1, each of 2 x 2 tokens. Of its 16 x 16 pairs,
@@ -282,13 +285,13 @@ plt.show()
 #     ---
 #     Four pieces of 4 tokens: 4 times 4 x 4 pairs of 256.
 
-# %% alt="Four tables of 16 x 16 pairs. The first window's is full. The second and third are half full, in a pattern of stripes and blocks. The last is a quarter full, a regular pattern of small squares." caption="Who may see whom in the four windows of the rolled map: row, the token that asks; column, the one it looks at. Light: allowed."
+# %% alt="Four tables of 16 x 16 pairs. The first window's is full. The second and third are half full, in a pattern of stripes and blocks. The last is a quarter full, a regular pattern of small squares." caption="Who may see whom in the four windows of the rolled map, by the pieces in them: row, the token that asks; column, the one it looks at. Light: allowed."
 seen = same_region(8, 8, side=4, shift=2)
 share = seen[3].float().mean().item()
 figure, axes = plt.subplots(1, 4, figsize=(6.6, 2), layout="constrained")
-for axis, table, name in zip(axes, seen, ("5", "6 4", "8 2", "9 7 3 1")):
+for axis, table, name in zip(axes, seen, ("5", "6, 4", "8, 2", "9, 7, 3, 1")):
     axis.imshow(table, vmin=0, vmax=1)
-    axis.set_title(f"pieces {name}", fontsize=10)
+    axis.set_title(name, fontsize=10)
     axis.axis("off")
 plt.show()
 print("allowed pairs:", [f"{part.float().mean():.0%}" for part in seen])
@@ -409,12 +412,12 @@ with torch.no_grad():
 for number, (a, b) in enumerate(zip(ours, fitted), 1):
     apart = (a - b).abs().max().item()
     h, w = a.shape[1:3]
-    print(f"stage {number}, {h:2} x {w:2} tokens: maps differ by {apart:.2f}")
+    print(f"stage {number}, {h:2} x {w:2} tokens: maps differ by {apart:.2g}")
 visible = same_region(7, 7, side=7, shift=3).float().mean().item()
 print(f"pairs that see each other in the last map: 100% or {visible:.0%}")
 
 # %% [markdown]
-# Two stages agree to the last bit, the third does not: no shape is wrong, no error is raised, and a model that was
+# Two stages are equal, the third is not: no shape is wrong, no error is raised, and a model that was
 # trained with the other rule answers a little worse than it should. The padding is the second trap. It comes *after*
 # the norm, and padded tokens are *not* masked: their keys and values are the bias of the `qkv` layer, and every real
 # token of the window sees them. How much of that there is in LAVT, 480 pixels, windows of 12:
@@ -479,7 +482,7 @@ print("answers", tuple(mine(image).shape), "equal to 1e-12:", gap < 1e-12)
 
 # %% [markdown]
 # The tests do it for outputs, every block and every gradient, beside timm and transformers, at odd sizes, and with
-# twenty wrong models that must be found out.
+# more than twenty wrong models that must be found out.
 #
 # ## Write it yourself
 #
@@ -501,13 +504,13 @@ print("answers", tuple(mine(image).shape), "equal to 1e-12:", gap < 1e-12)
 # ## The paper, and the same lines in the libraries
 #
 # Section 3.1 has the pyramid and the merge, section 3.2 the windows, equations 1 to 4, figure 4 the roll. Table 4 of
-# the paper takes its parts away one by one: without the shift Swin-T loses about one point on ImageNet and several in
-# detection and segmentation, without relative positions as much again. The paper's text does not say what happens when
+# the paper takes its parts away one by one: without the shift Swin-T loses about one point on ImageNet and nearly
+# three in detection and segmentation; without positions about one, and one to two. The paper's text does not say what happens when
 # a map fits into one window; the code decides, and the two official codes differ.
 #
 # In **timm** the model is `timm.models.swin_transformer.SwinTransformer`; `always_partition=True` is the flavour that
 # always shifts. One difference is its own: it pads *after* the roll, so where a map is not whole windows its numbers
-# are others than the official segmentation code's. In **transformers** `SwinForImageClassification` is our `Swin`, and
+# are mostly others than the official segmentation code's. In **transformers** `SwinForImageClassification` is our `Swin`, and
 # `SwinBackbone` is ours of the same name, padding before the roll as we do. The classifier there remembers the shift
 # that it chose for the last picture: after a small picture a large one gets another answer than before. Ours chooses
 # anew each time.
