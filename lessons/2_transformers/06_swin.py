@@ -49,10 +49,10 @@ from minimodels.swin import WindowAttention, split_windows
 
 
 def seconds(function, *given):
-    """Processor time of one call: the fastest of three."""
+    """Processor time of one call: the fastest of seven."""
     times = []
     with torch.no_grad():
-        for _ in range(3):
+        for _ in range(7):
             start = time.process_time()
             function(*given)
             times.append(time.process_time() - start)
