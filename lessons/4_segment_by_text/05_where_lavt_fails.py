@@ -70,6 +70,8 @@ print(f"absent ({exam['absent'].texts[1]} ...): left empty {empty:.0%}")
 # the two classes). Below, for each kind, the answer with the lowest IoU among these {=COUNT}, with that score.
 
 # %% hide-input alt="For each kind of sentence the worst answer: the scene, the pixels that are meant, and what was painted, with its IoU and its score. Several of the wrong answers are painted cleanly on another sticker, with high scores." caption="The worst answer of each kind: the scene, what is meant, what was painted. Wrong, and often as sure as a right one. For the absent kind: the largest area painted."
+from textwrap import fill
+
 from lessons.figures import gallery
 
 
@@ -92,7 +94,7 @@ for kind in KINDS:
     sure = score(answers[kind][n]).item()
     words = one.texts[n]
     painted = f"IoU {max(quality[n].item(), 0):.0%}, score {sure:.2f}"
-    titles += [words, "meant" if kind != "absent" else "meant: nothing"]
+    titles += [fill(words, 18), "meant" if kind != "absent" else "meant: nothing"]
     titles.append(painted if kind != "absent" else f"score {sure:.2f}")
 figure = gallery(pictures, titles, columns=6, cell=1.06, size=6)
 
@@ -143,9 +145,8 @@ print(f"for comparison, asked with its place: mean score {told_apart:.2f}")
 #     colours and relations, so it may refuse those, and has no reason to refuse what it never met.
 
 # %%
-from lessons.stickers.captions import COLOURS
 from lessons.stickers.refer import MIDDLE
-from lessons.stickers.sheet import CLASSES, COLOURABLE
+from lessons.stickers.sheet import CLASSES, COLOURABLE, COLOURS
 
 
 def misled(kind, change):
@@ -214,7 +215,7 @@ show(Table(head, rows))
 pictures, titles = [], []
 for picture, text, logit in example.values():
     pictures += [picture, (logit > 0).numpy().astype(float)]
-    titles += [text, f"score {score(logit):.2f}"]
+    titles += [fill(text, 18), f"score {score(logit):.2f}"]
 figure = gallery(pictures, titles, columns=6, cell=1.06, size=5.5)
 
 # %% [markdown]
@@ -223,18 +224,18 @@ figure = gallery(pictures, titles, columns=6, cell=1.06, size=5.5)
 # One remedy costs nothing: refuse answers whose score is below a threshold. It works as far as scores of wrong answers
 # are lower. Four groups of answers, by their scores:
 
-# %% alt="Four rows of dots along an axis of scores: answers on the right sticker, answers on another one, answers to sentences whose class is absent, answers to sentences whose relation or attribute is absent. The first group lies high; the others overlap with it." caption="Scores of answers in which something was painted, one dot an answer. Right and wrong choices overlap."
+# %% alt="Four rows of dots along an axis of scores: right answers, wrong answers, answers to sentences whose class is absent, answers to sentences whose relation or attribute is absent. The first group lies high; the others overlap with it." caption="Scores of answers in which something was painted, one dot an answer. Right and wrong ones overlap."
 import matplotlib.pyplot as plt
 
 CHOICES = ("attribute", "place", "extreme", "relation")
-groups = {"right one": [], "another one": []}
+groups = {"right (IoU above 0.3)": [], "wrong": []}
 for kind in CHOICES:
     found, one = answers[kind] > 0, exam[kind]
     good = exams.ious(found, one) > 0.3
     any_painted = found.flatten(1).any(1)
     sure = score(answers[kind])
-    groups["right one"] += sure[good].tolist()
-    groups["another one"] += sure[~good & any_painted].tolist()
+    groups["right (IoU above 0.3)"] += sure[good].tolist()
+    groups["wrong"] += sure[~good & any_painted].tolist()
 one = exam["absent"]
 plain = torch.tensor([a.text == f"the {a.noun}" for a in one.asked])
 sure, painted = score(answers["absent"]), (answers["absent"] > 0)
@@ -248,7 +249,7 @@ silent = {
 
 generator = np.random.default_rng(0)
 figure, axis = plt.subplots(figsize=(6.4, 2.2), layout="constrained")
-for row, (name, values) in enumerate(groups.items()):
+for row, values in enumerate(groups.values()):
     height = row + generator.uniform(-0.25, 0.25, len(values))
     axis.plot(values, height, ".", ms=4, alpha=0.6)
 axis.set(yticks=range(4), yticklabels=groups, xlabel="score")
