@@ -71,12 +71,14 @@ def suppress(boxes: Any, scores: Any, threshold: float) -> list[int]:
     """Non-maximum suppression: from the best score down, drop the boxes that overlap a kept one by more IoU.
 
     Args:
-        boxes: (n, 4). Their sides count x1 - x0, one pixel less than they have, as in torchvision. scores: (n).
+        boxes: (n, 4). Their sides count x1 - x0, one pixel less than they have, and overlaps are rounded to float32,
+            as torchvision is asked by the released code. scores: (n).
 
     Returns:
         The kept ones, by falling score; equal scores in their order.
     """
     boxes, scores = (np.asarray(torch.as_tensor(numbers).cpu(), dtype=np.float64) for numbers in (boxes, scores))
+    boxes = boxes.astype(np.float32)
     order, kept = np.argsort(-scores, kind="stable"), []
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     while len(order):
@@ -85,7 +87,8 @@ def suppress(boxes: Any, scores: Any, threshold: float) -> list[int]:
         low, high = np.maximum(boxes[best, :2], boxes[order, :2]), np.minimum(boxes[best, 2:], boxes[order, 2:])
         shared = (high - low).clip(min=0).prod(axis=1)
         union = area[best] + area[order] - shared
-        order = order[~(shared > threshold * union)]
+        overlap = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0).astype(np.float64)
+        order = order[overlap <= threshold]
     return kept
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from minimodels import picture_prompts
 from minimodels.clipseg import CLIPSeg
-from minimodels.commands import refer, shared
+from minimodels.commands import refer, segment_prompts, shared
 from minimodels.commands.terminal import notice, printable
 from minimodels.drawing import overlay
 from minimodels.errors import UserError
@@ -73,10 +73,11 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "segment",
         help="where in the picture is what these words mean?",
-        usage="%(prog)s IMAGE TEXT [TEXT ...] [options]\n       %(prog)s IMAGE [TEXT] --prompt-image REF [options]",
+        usage="%(prog)s IMAGE TEXT [TEXT ...] [options]\n       %(prog)s IMAGE [TEXT] --prompt-image REF [options]\n"
+        "       %(prog)s IMAGE --point X,Y | --box X0,Y0,X1,Y1 | --everything [options]",
         description="Where in the picture is it? CLIPSeg paints what words, or another picture, mean; LAVT "
         "paints the one among others that a sentence means.",
-        epilog=EXAMPLES,
+        epilog=EXAMPLES + segment_prompts.EXAMPLES,
     )
     add = parser.add_argument
     add("image", metavar="IMAGE", help="a picture file")
@@ -89,6 +90,7 @@ def add_parser(commands: Any) -> None:
     add("--masks", metavar="DIR", help="write each mask there as a PNG of the picture's size")
     add("--probabilities", action="store_true", help="with --masks: write the probabilities there too, 0-255")
     add("-o", "--output", default=PICTURE, metavar="FILE", help=f"picture with masks and legend (default {PICTURE})")
+    segment_prompts.add_options(parser)
     shared.add_model_options(parser, default=DEFAULT, official=OFFICIAL)
     parser.set_defaults(run=run)
 
@@ -106,6 +108,8 @@ def share(text: str) -> float:
 
 def run(options: argparse.Namespace) -> int:
     """Segment, print, write the pictures, and return the exit code."""
+    if segment_prompts.asked(options):
+        return segment_prompts.run(options, DEFAULT)
     check_options(options)
     output, image = check_ending(options.output), open_image(options.image)
     shown = read_reference(options)
@@ -135,7 +139,7 @@ def check_options(options: argparse.Namespace) -> None:
         UserError: no prompt, or one option without the other.
     """
     if not options.texts and not options.prompt_image:
-        raise UserError('nothing to look for; write it behind the picture: segment cat.jpg "a cat"')
+        raise UserError('nothing to look for; write it behind the picture: segment cat.jpg "a cat" (or click: --point)')
     if options.prompt_mask and not options.prompt_image:
         raise UserError("--prompt-mask marks a thing in --prompt-image REF, which is not given")
     if options.mix is not None and not options.prompt_image:
