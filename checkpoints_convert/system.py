@@ -106,9 +106,7 @@ def build_model(
     told = dict(told)
     if system.join is not None and "clip" in told:
         tensors = system.join(tensors, told.pop("clip"))
-    for key in told:
-        if key not in system.told_keys:
-            raise UserError(f"{system.name} cannot be told {key!r}; it takes: {', '.join(system.told_keys)}")
+    check_told(told, system)
     form = system.formats[format_name]
     converted = form.table.convert(tensors)
     what = f"{system.name} checkpoint in {format_name} names"
@@ -136,6 +134,17 @@ def build_model(
     about = {"system": system.name, "class": class_name, "arguments": arguments, "format": format_name}
     model.about = about  # type: ignore[assignment]
     return model.eval().to(device)  # the tensors are there already; buffers that no file holds follow
+
+
+def check_told(told: Mapping[str, Any], system: System) -> None:
+    """Only what the system asks.
+
+    Raises:
+        UserError: something else.
+    """
+    for key in told:
+        if key not in system.told_keys:
+            raise UserError(f"{system.name} cannot be told {key!r}; it takes: {', '.join(system.told_keys)}")
 
 
 def compare_shapes(converted: Converted, model: nn.Module) -> list[str]:
