@@ -83,21 +83,13 @@ shorter = 56**2 / 7**2
 # %%
 from lessons.diagrams import Table, show
 
-show(
-    Table(
-        ["map", "tokens", "all tokens", "windows of 7", "times slower"],
-        [
-            [
-                f"{side} x {side}",
-                f"{side**2:,}",
-                f"{1000 * whole:.1f} ms",
-                f"{1000 * local:.1f} ms",
-                f"{whole / local:.1f}",
-            ]
-            for side, (whole, local) in clock.items()
-        ],
-    )
-)
+rows = []
+for side, (whole, local) in clock.items():
+    took = [f"{1000 * spent:.1f} ms" for spent in (whole, local)]
+    slow = f"{whole / local:.1f}"
+    rows.append([f"{side} x {side}", f"{side**2:,}", *took, slow])
+head = ["map", "tokens", "all tokens", "windows of 7", "times slower"]
+show(Table(head, rows))
 
 
 # %% alt="Two lines over the number of tokens, both axes logarithmic. Attention inside windows rises along a straight line of slope one; attention over all tokens is steeper and leaves it, with a slope near two at the right." caption="Processor time of one layer. Dashed: exactly linear and exactly quadratic growth from the last measured point."
@@ -123,8 +115,9 @@ plt.show()
 
 # %% [markdown]
 # On small maps the two are close: the four matrices cost the same in both. Then the square takes over. From 28 x 28 to
-# 84 x 84 the tokens are 9 times as many; attention inside windows took {=slower(1):.0f} times as long, attention over
-# all tokens {=slower(0):.0f} times, on its way to the 81 that the square alone would take.
+# 84 x 84 the tokens are 9 times as many; attention inside windows took {=slower(1):.0f} times as long (more than
+# 9, because the tensors outgrow the processor's cache), attention over all tokens {=slower(0):.0f} times, on its way to
+# the 81 that the square alone would take.
 
 # %% [markdown]
 # ## Windows
@@ -389,13 +382,7 @@ show(drawing)
 # %%
 from minimodels.swin import Swin, SwinBackbone
 
-small = {
-    "patch_size": 4,
-    "embed_dim": 24,
-    "depths": (2, 2, 2),
-    "num_heads": (2, 4, 8),
-    "window_size": 7,
-}
+small = {"embed_dim": 24, "depths": (2, 2, 2), "num_heads": (2, 4, 8)}
 torch.manual_seed(0)
 classifier = Swin(**small, image_size=(112, 112), num_classes=0).eval()
 backbone = SwinBackbone(**small).eval()
@@ -426,15 +413,9 @@ print(f"pairs that see each other in the last map: 100% or {visible:.0%}")
 table = []
 for number, side in enumerate((120, 60, 30, 15), 1):
     padded = -(-side // 12) * 12
-    table.append(
-        [
-            f"{number}",
-            f"{side} x {side}",
-            f"{padded} x {padded}",
-            f"{(padded // 12) ** 2}",
-            f"{1 - side**2 / padded**2:.0%}",
-        ]
-    )
+    maps = [f"{side} x {side}", f"{padded} x {padded}"]
+    share_of = f"{1 - side**2 / padded**2:.0%}"
+    table.append([f"{number}", *maps, f"{(padded // 12) ** 2}", share_of])
 show(Table(["stage", "map", "padded to", "windows", "padding"], table))
 empty = 1 - 15**2 / 24**2
 
@@ -462,14 +443,7 @@ from timm.models.swin_transformer import SwinTransformer
 
 from checkpoints_convert import build
 
-theirs = SwinTransformer(
-    img_size=112,
-    embed_dim=24,
-    depths=(2, 2, 2),
-    num_heads=(2, 4, 8),
-    window_size=7,
-    num_classes=10,
-)
+theirs = SwinTransformer(img_size=112, num_classes=10, **small)
 theirs = theirs.double().eval()
 torch.manual_seed(1)
 for parameter in theirs.parameters():  # biases are not zero, gains not one
