@@ -264,7 +264,9 @@ costs = {
     "FiLM's offsets do not hear the prompt": iou(right, changed=no_offset),
     "the shallowest activation set to zero": iou(deep),
     "prompts divided by their length": iou(right, F.normalize(text, dim=1)),
-    "each scene asked with its neighbour's prompt": iou(right, text.roll(1, 0)),
+    "each scene asked with its neighbour's prompt": iou(
+        right, text.roll(1, 0)
+    ),
     "QuickGELU in place of GELU": iou(quick_right, changed=quick),
     "the class token set to zero": iou(classless),
 }
