@@ -330,7 +330,7 @@ for kind in ("class", "attribute", "place", "relation"):
     table.append([f"{kind}: “{example}”", *[f"{v:.0%}" for v in line]])
 show(
     Table(
-        ["hard scenes", "whole text", "name", "picture", "half", "all, ideal"],
+        ["hard scenes", "text", "name", "picture", "half", "all, ideal"],
         table,
     )
 )
@@ -367,12 +367,17 @@ plt.show()
 
 # %%
 empty = int((found[failed].flatten(1).amax(dim=1) <= 0.5).sum())
-small = [exam.masks[n].sum().item() for n in failed]
-print(f"{len(failed)} of 150 below 0.3; {empty} of them painted nothing")
-print(f"what was meant covers {np.median(small):.0f} pixels in the middle "
-      f"one of them; of all 150, {exam.masks.sum((1, 2)).median():.0f}")
+surest = found[failed].flatten(1).argmax(dim=1, keepdim=True)
+hit = int(exam.masks[failed].flatten(1).gather(1, surest).sum())
+fails = len(failed)
+print(f"{fails} of 150 below 0.3; {empty} of them painted nothing; "
+      f"in {hit} the surest pixel lies on what was meant")
 
 # %% [markdown]
+# In {=hit} of {=fails} failures the model's surest pixel lies on the right sticker: more often unsure than lost. Where it
+# is lost, colour is the reason, a heart as purple as the balloon. And some masks are the right place in the wrong shape:
+# a few patches, each painted whole.
+#
 # ## A bug in the released code, and how to notice one
 #
 # The last way of the table leaves the picture alone and multiplies the class token's attention scores by the mask before
