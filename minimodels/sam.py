@@ -22,14 +22,20 @@ from torch import Tensor, nn
 from minimodels.blocks import MLP, split_patches
 from minimodels.errors import UserError
 
-Grid, Channels = Float[Tensor, "batch h w dim"], Float[Tensor, "batch channels height width"]
-Tokens, Keys = Float[Tensor, "batch tokens dim"], Float[Tensor, "batch keys dim"]
-Heads, Scores = Float[Tensor, "windows heads tokens d"], Float[Tensor, "windows heads tokens tokens"]
-Table, Embedding = Float[Tensor, "_ d"], Float[Tensor, "images dim h w"]
-Points, Labels = Float[Tensor, "#images prompts points 2"], Int[Tensor, "#images prompts points"]
-Boxes, Mask = Float[Tensor, "#images prompts 4"], Float[Tensor, "#images prompts fine_h fine_w"]
-Prompts, Dense = Float[Tensor, "#images #prompts tokens dim"], Float[Tensor, "#images #prompts dim h w"]
-Masks, IoUs = Float[Tensor, "images prompts masks fine_h fine_w"], Float[Tensor, "images prompts masks"]
+Grid = Float[Tensor, "batch h w dim"]
+Tokens = Float[Tensor, "batch tokens dim"]
+Keys = Float[Tensor, "batch keys dim"]
+Heads = Float[Tensor, "windows heads tokens d"]
+Scores = Float[Tensor, "windows heads tokens tokens"]
+Embedding = Float[Tensor, "images dim h w"]
+Points = Float[Tensor, "#images prompts points 2"]
+Labels = Int[Tensor, "#images prompts points"]
+Boxes = Float[Tensor, "#images prompts 4"]
+Mask = Float[Tensor, "#images prompts fine_h fine_w"]
+Prompts = Float[Tensor, "#images #prompts tokens dim"]
+Dense = Float[Tensor, "#images #prompts dim h w"]
+Masks = Float[Tensor, "images prompts masks fine_h fine_w"]
+IoUs = Float[Tensor, "images prompts masks"]
 
 ENCODER_EPS = 1e-6
 SCORES_AT_ONCE = 2**24  # numbers: so many heads share one step of attention that their scores stay below it
@@ -43,11 +49,11 @@ class ChannelNorm(nn.LayerNorm):
     def __init__(self, channels: int):
         super().__init__(channels, eps=ENCODER_EPS)
 
-    def forward(self, x: Channels) -> Channels:
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         return rearrange(super().forward(rearrange(x, "b c h w -> b h w c")), "b h w c -> b c h w")
 
 
-def relative_rows(table: Table, q_size: int, k_size: int) -> Float[Tensor, "q_size k_size d"]:
+def relative_rows(table: Float[Tensor, "rows d"], q_size: int, k_size: int) -> Float[Tensor, "q_size k_size d"]:
     """For each place of a query and of a key along one axis the row of the table that belongs to their offset.
 
     Row i belongs to the offset i - (k_size - 1) from key to query. A table of another length is resized linearly; with
@@ -63,7 +69,7 @@ def relative_rows(table: Table, q_size: int, k_size: int) -> Float[Tensor, "q_si
     return table[offset.long()]  # (q_size, k_size, head_dim)
 
 
-def relative_bias(q: Heads, rel_h: Table, rel_w: Table, grid: tuple[int, int]) -> Scores:
+def relative_bias(q: Heads, rel_h: Tensor, rel_w: Tensor, grid: tuple[int, int]) -> Scores:
     """What relative positions add to the scores: one term for the rows between two tokens, one for the columns.
 
     It asks the query as it is before the scaling. Two tables of 2 h - 1 and 2 w - 1 rows stand for all
@@ -423,11 +429,7 @@ class SAM(nn.Module):
         return self.decode(self.encode(image), points, labels, boxes, mask, multimask=multimask)
 
     def encode(self, image: Float[Tensor, "images 3 side side"]) -> Embedding:
-        """The image embedding (B, C, h, w) of normalised, padded pictures; made once, for any number of prompts.
-
-        Raises:
-            UserError: a picture of another size.
-        """
+        """The image embedding (B, C, h, w) of normalised, padded pictures (S, S); made once, for any prompts."""
         if image.shape[-2:] != (self.image_size, self.image_size):
             raise UserError(
                 f"this SAM reads pictures of {self.image_size} x {self.image_size} pixels, padded at the right and "
@@ -448,7 +450,7 @@ class SAM(nn.Module):
         """Mask logits (B, P, M, 4 h, 4 w), above 0 inside, and how much IoU each mask expects of itself (B, P, M).
 
         Each of P prompts is any mix of clicks, a box and a mask; all of a call are of one kind. One image's prompts
-        (1, P, ...) serve every image. Without any, P is 1: the picture's main object.
+        (1, P, ...) serve every image. Without any, P is 1: the picture's main object. UserError where sizes do not fit.
 
         Args:
             embedding: what `encode` gave.
@@ -457,9 +459,6 @@ class SAM(nn.Module):
             mask: logits of a mask 4 times as fine as the grid, as an earlier call gave them.
             multimask: True: three masks, for a prompt that may mean several things (whole, part ...). False: the one
                 mask for a clear prompt. None: all four, the clear one first.
-
-        Raises:
-            UserError: counts, labels or sizes that do not fit.
         """
         check_prompts(len(embedding), embedding.shape[-1], points, labels, boxes, mask)
         prompts, dense = self.prompt_encoder(points, labels, boxes, mask)

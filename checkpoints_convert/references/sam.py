@@ -62,18 +62,18 @@ def run_transformers(model: Any, image: Tensor, points: Tensor, labels: Tensor, 
     """The same; a mask prompt goes with one prompt an image there."""
     embedding = model.vision_encoder(image).last_hidden_state  # get_image_embeddings shuts gradients off
 
-    def ask(multimask: bool = True, **prompt: Tensor) -> tuple[Tensor, Tensor]:
+    def ask(prompt: Mapping[str, Tensor], multimask: bool = True) -> tuple[Tensor, Tensor]:
         answer = model(image_embeddings=embedding, multimask_output=multimask, **prompt)
         return answer.pred_masks, answer.iou_scores
 
     clicks = {"input_points": points, "input_labels": labels}
     one = {"input_points": points[:, :1], "input_labels": labels[:, :1]}
     answers = {
-        "points": ask(**clicks),
-        "points, one mask": ask(False, **clicks),
-        "boxes": ask(False, input_boxes=boxes),
-        "points and boxes": ask(**clicks, input_boxes=boxes),
-        "point and mask": ask(**one, input_masks=mask),
+        "points": ask(clicks),
+        "points, one mask": ask(clicks, multimask=False),
+        "boxes": ask({"input_boxes": boxes}, multimask=False),
+        "points and boxes": ask({**clicks, "input_boxes": boxes}),
+        "point and mask": ask({**one, "input_masks": mask}),
     }
     return named(embedding, answers)
 
