@@ -47,10 +47,15 @@ def find(
     Above 0 the referent outweighs the background: the argmax of the two channels.
 
     Raises:
-        UserError: an empty sentence, a prompt picture.
+        UserError: an empty sentence, a prompt picture, a model without its vocabulary.
     """
     check_options(options)
-    tokenize: Any = model.tokenize
+    tokenize: Any = getattr(model, "tokenize", None)
+    if tokenize is None:
+        raise UserError(
+            f"{options.model} came without its vocabulary, which official files leave out: put bert-base-uncased's "
+            "vocab.txt beside it, or run `python -m checkpoints_convert fetch google-bert/bert-base-uncased` once"
+        )
     texts = shared.check_texts(options.texts, "sentence", model)
     check_words(texts, tokenize)
     ids, mask = (part.to(options.device) for part in tokenize(texts, truncate=True))
