@@ -42,7 +42,7 @@ MODEL = {
     "text_mlp_dim": 384,
 }
 MATRIX_RATE, OTHER_RATE = 0.005, 0.0015  # Muon's learning rate for the matrices, AdamW's for the rest
-TABLE_RATE = 0.02  # AdamW's for the tables of relative positions: at the others' rate "left of" stays unheard for long
+TABLE_RATE = 0.01  # AdamW's for the tables of relative positions: at the others' rate "left of" stays unheard for long
 CLASS_WEIGHTS = (0.9, 1.1)  # of background and referent in the cross entropy, as the paper's code has them
 NOT_MUON = ("patch_proj", "token_embedding", "pos", "token_type", "bias_table", "head")
 
@@ -78,6 +78,22 @@ def make_optimizers(model: nn.Module) -> list[torch.optim.Optimizer]:
         for group in optimizer.param_groups:
             group["full_rate"] = group["lr"]
     return optimizers
+
+
+@torch.no_grad()
+def point_tables(model: LAVT, strength: float = 1.5) -> None:
+    """Give the four heads of each block in the late stages a direction to begin with: left, right, up, down.
+
+    A head's bias is + strength for what lies on its side and - strength for what lies on the other. Tables of small
+    random numbers take tens of thousands of pictures to find "left of" by themselves.
+    """
+    for stage in model.backbone.stages:
+        for block in stage.blocks:
+            table, side = block.attn.relative_bias_table, block.window_size
+            if table.shape[1] == 4:
+                away = (torch.arange(2 * side - 1, device=table.device) - side + 1.0).clamp(-1, 1)  # query minus key
+                across, down = away.repeat(2 * side - 1), away.repeat_interleave(2 * side - 1)
+                table += strength * torch.stack([across, -across, down, -down], dim=1)
 
 
 def set_rate(optimizers: list[torch.optim.Optimizer], step: int, steps: int) -> float:
@@ -118,13 +134,21 @@ def fast_step(device: torch.device):
 class Trainer:
     """Model, optimizers and data of one run; `step(number)` depends on nothing but the state and the number."""
 
-    def __init__(self, steps: int, batch: int, device: str = "cpu", compiled: bool = False):
-        self.about = {"steps": steps, "batch": batch}
+    def __init__(
+        self, steps: int, batch: int, device: str = "cpu", compiled: bool = False, start: Path | None = None
+    ):
+        self.about: dict = {"steps": steps, "batch": batch}
         self.steps, self.batch, self.device = steps, batch, torch.device(device)
         self.tokenizer = WordPieceTokenizer(lavt_data.vocabulary(), context_length=lavt_data.LONGEST)
         self.numbers = MODEL | {"vocab_size": self.tokenizer.vocab_size}
         torch.manual_seed(0)
         self.model = LAVT(**self.numbers).to(self.device)
+        self.first_scene = 0
+        if start:
+            self.about["start"] = start.name
+            self.first_scene = 10**7  # scenes that the earlier run has not seen
+            self.model.load_state_dict(tiny.open_file(start).state_dict())
+        point_tables(self.model)
         self.model.tokenize = self.tokenizer  # type: ignore[assignment]
         first = self.model.backbone.stages[0]  # knows nothing of the words yet: runs once a scene, not once a sentence
         self.blocks, first.forward = first.forward, self.once_a_scene  # type: ignore[method-assign]
@@ -133,9 +157,10 @@ class Trainer:
         self.optimizers = make_optimizers(self.model)
 
     def step(self, number: int) -> dict[str, float]:
-        """One step on scenes number * batch / 2 ... (number + 1) * batch / 2 - 1, each with two sentences."""
+        """One step on batch / 2 scenes, from the run's first scene on, each with two sentences."""
         scenes = self.batch // 2
-        pictures, texts, masks = lavt_data.batch(range(number * scenes, (number + 1) * scenes))
+        first = self.first_scene + number * scenes
+        pictures, texts, masks = lavt_data.batch(range(first, first + scenes))
         image = measures.normalized(pictures).to(self.device).repeat_interleave(2, dim=0)  # (B, 3, 64, 64)
         ids, real = (part.to(self.device) for part in self.tokenizer(texts, context_length=lavt_data.LONGEST))
         factor = set_rate(self.optimizers, number, self.steps)
@@ -169,7 +194,7 @@ def train(arguments: argparse.Namespace) -> None:
     """Run or resume; a checkpoint and a line in the log every `--every` steps; at the end the weights in fp16."""
     torch.set_num_threads(arguments.threads)
     run = Path(arguments.run)
-    trainer = Trainer(arguments.steps, arguments.batch, arguments.device, arguments.compile)
+    trainer = Trainer(arguments.steps, arguments.batch, arguments.device, arguments.compile, arguments.start)
     loop.run(trainer, run, arguments.every, arguments.minutes)
     loop.publish(Path(arguments.out or run / "tiny-lavt.safetensors"), trainer, run, about(trainer))
 
@@ -196,6 +221,7 @@ def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m lessons.train.lavt", description=__doc__.splitlines()[0])
     loop.add_options(parser, WEIGHTS, steps=4000, every=300, run="runs/lavt")
     parser.set_defaults(batch=64)
+    parser.add_argument("--start", type=Path, metavar="WEIGHTS", help="begin with the weights of an earlier run")
     parser.add_argument("--json", type=Path, metavar="FILE", help="with --evaluate: write the figures there too")
     arguments = parser.parse_args(words)
     try:
