@@ -176,10 +176,22 @@ def architecture(tensors: Mapping[str, Tensor], told: Mapping[str, Any]) -> Arch
     window = told.get("window_size", max(windows))
     side = arguments["patch_size"] * 2 ** (len(windows) - 1) * window
     return "Swin", arguments | {
-        "image_size": tuple(told.get("image_size", (side, side))),
+        "image_size": two_sides(told.get("image_size", side)),
         "window_size": window,
         "num_classes": len(tensors["head.weight"]) if "head.weight" in tensors else 0,
     }
+
+
+def two_sides(size: Any) -> tuple[int, int]:
+    """A picture size as told, (height, width) or one number for both.
+
+    Raises:
+        UserError: it is neither.
+    """
+    sides = (size, size) if isinstance(size, int) else size
+    if not isinstance(sides, (tuple, list)) or [type(side) for side in sides] != [int, int] or min(sides) < 1:
+        raise UserError(f"image_size is (height, width) in pixels, or one number for both, not {size!r}")
+    return sides[0], sides[1]
 
 
 def window_of(rows: int, where: str) -> int:
@@ -245,8 +257,7 @@ def resize_table(table: Tensor, window: int) -> Tensor:
 def from_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """What transformers' config.json or timm's config.json says beyond the shapes."""
     if config.get("model_type") == "swin":
-        size = config["image_size"]
-        return {"image_size": tuple(size) if isinstance(size, (list, tuple)) else (size, size)}
+        return {"image_size": two_sides(config["image_size"])}
     if str(config.get("architecture", "")).startswith("swin_"):
         return {"image_size": tuple(config["pretrained_cfg"]["input_size"][1:])} if "pretrained_cfg" in config else {}
     return {}

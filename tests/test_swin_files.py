@@ -199,6 +199,15 @@ def test_a_size_that_does_not_fit_the_tables():
         build(whole, "swin", image_size=(16, 16))
 
 
+def test_image_size_as_told():
+    tensors = export(classifier(), "official")
+    assert build(tensors, "swin", image_size=32).about["arguments"]["image_size"] == (32, 32)
+    assert build(tensors, "swin", image_size=[32, 64]).about["arguments"]["image_size"] == (32, 64)
+    for wrong in ("32,32", (32,), (32, 0), 1.5, (32, "32")):
+        with pytest.raises(UserError, match=r"image_size is \(height, width\) in pixels, or one number for both, not"):
+            build(tensors, "swin", image_size=wrong)
+
+
 @pytest.mark.parametrize("rows", [48, 36, 50])
 def test_a_table_that_no_window_has(rows):
     tensors = export(classifier(), "official")
