@@ -130,9 +130,9 @@ def sinkhorn(
     Without it, the easiest agreement is that every picture gets the same prototype.
     """
     shares = ((logits - logits.amax(dim=1, keepdim=True)) / heat).exp()
-    rows = torch.ones(len(shares), device=shares.device)
+    rows, share = torch.ones(len(shares), device=shares.device), shares.shape[0] / shares.shape[1]
     for _ in range(rounds):
-        columns = 1 / (rows @ shares).clamp(min=1e-9)  # each prototype as often as any other
+        columns = share / (rows @ shares).clamp(min=1e-9)  # each prototype as often as any other
         rows = 1 / (shares @ columns)  # each sample's shares sum to one
     return rows[:, None] * shares * columns
 
