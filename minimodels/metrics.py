@@ -148,7 +148,7 @@ class ReferringScores(NamedTuple):
 
 def referring_scores(
     found: Bool[Tensor, "sentences height width"],
-    truth: Bool[Tensor, "sentences height width"],
+    truth: Bool[Tensor, "truths truth_height truth_width"],
     levels: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8, 0.9),
 ) -> ReferringScores:
     """Score one mask a sentence as LAVT's released code does: an empty union counts as an IoU of 0.
