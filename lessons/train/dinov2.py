@@ -129,7 +129,7 @@ def sinkhorn(
 
     Without it, the easiest agreement is that every picture gets the same prototype.
     """
-    shares = ((logits - logits.amax(dim=1, keepdim=True)) / heat).exp()
+    shares = ((logits - logits.max()) / heat).exp()
     rows, share = torch.ones(len(shares), device=shares.device), shares.shape[0] / shares.shape[1]
     for _ in range(rounds):
         columns = share / (rows @ shares).clamp(min=1e-9)  # each prototype as often as any other
