@@ -148,7 +148,8 @@ class SwinBlock(nn.Module):
     def look_around(self, x: Float[Tensor, "batch h w dim"]) -> Float[Tensor, "batch h w dim"]:
         """Attention inside windows: pad, roll, cut, attend, and all of it back.
 
-        Padding comes after the norm, and padded tokens are seen by all: their keys and values are the bias of `qkv`.
+        Padding comes after the norm, and padded tokens are seen like any others: their keys and values are the bias of
+        `qkv`. transformers and the official segmentation code pad before they roll, as here; timm pads after it.
         """
         h, w, side = x.shape[1], x.shape[2], self.window_size
         shift = self.shift_here(h, w)
@@ -237,7 +238,7 @@ class SwinBackbone(nn.Module):
         patch_size: side of a square patch in pixels.
         embed_dim: D of the first stage; it doubles from stage to stage.
         depths, num_heads: blocks and heads of each stage.
-        window_size: side of a window in tokens.
+        window_size: side of a window in tokens, one for all stages or one a stage.
         mlp_ratio: hidden width of an MLP over its D.
         drop_path: stochastic depth of the last block in training; it grows evenly from 0 in the first.
         output_norms: a LayerNorm on each map that `forward` gives (LAVT has its own, after the words came in).
