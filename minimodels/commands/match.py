@@ -2,6 +2,7 @@
 
 import argparse
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,19 +12,22 @@ import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Bool, Float
 from PIL import Image, ImageDraw
-from torch import Tensor
+from torch import Tensor, nn
 
-from minimodels import matcher
+from minimodels import matcher, tiny_matcher
+from minimodels.clip import CLIP
 from minimodels.commands import shared
 from minimodels.commands.terminal import notice, printable
+from minimodels.dinov2 import DINOv2
 from minimodels.drawing import COLOURS, overlay, picture_sheet
 from minimodels.errors import UserError
 from minimodels.images import check_ending, open_image, save_picture
 from minimodels.matcher import Matcher, Result
 from minimodels.sam import SAM
 from minimodels.templates import sticker_model
+from minimodels.vit import ViT
 
-DEFAULT, PARTS = "tiny-matcher", ("tiny-dinov2", "tiny-sam")
+DEFAULT = "tiny-matcher"
 OFFICIAL = "facebook/dinov2-large,facebook/sam-vit-huge"
 PICTURE, NO_MASK = "matches.png", "-"
 SHOWN = 384  # pixels a side of the pictures that are drawn
@@ -31,12 +35,8 @@ SETTINGS: dict[str, dict] = {
     "semantic": matcher.SEMANTIC,
     "whole": matcher.WHOLE_OBJECT,
     "part": matcher.PART,
+    "stickers": tiny_matcher.NUMBERS,
 }
-# Sticker World: a few patches an object, masks of every prompt, and what an object that is not there scores at most.
-STICKERS: dict = {
-    "sizes": (1, 3), "draws": 16, "num_centers": 0, "multimask": True, "alpha": 0.8, "beta": 0.2, "exponent": 1.0,
-    "merge": 1, "least_score": 0.0,
-}  # fmt: skip
 EXAMPLES = """
 examples:
   python -m minimodels match ref.png mask.png target.png
@@ -50,8 +50,8 @@ what is looked for. Both ways: the first picture marks the second, then the
 second marks the first with what was found; the IoU of the two masks of the
 first picture says how far the round trip can be trusted.
 
-Without --model it is tiny-matcher: the small DINOv2 and the small SAM of the
-book, which know the stickers of Sticker World and no photographs.
+Without --model it is tiny-matcher: patches of the book's small CLIP and its
+small SAM, which know the stickers of Sticker World and no photographs.
 """
 
 
@@ -76,7 +76,7 @@ def add_parser(commands: Any) -> None:
     add("reference", metavar="REF", help="a picture that shows the object")
     add("others", nargs="+", metavar="MASK TARGET", help="REF's mask, white where the object is, or -; then pictures")
     add("--both-ways", action="store_true", help="mark REF in turn by what was found, and print how well that agrees")
-    add("--setting", choices=(*SETTINGS, "stickers"), help="things of a kind, one whole object, or a part of one")
+    add("--setting", choices=SETTINGS, help="things of a kind, one whole object, or a part of one")
     add("--least", type=float, metavar="SCORE", help="a best score below it means that the object is not there")
     add("--size", type=shared.whole_number, metavar="N", help="pixels a side that the pictures are resized to")
     add("--seed", type=int, default=0, metavar="N", help="of the points that SAM is asked at (default 0)")
@@ -93,8 +93,8 @@ def run(options: argparse.Namespace) -> int:
     picture = open_image(options.reference)
     mask = read_mark(mask_path, picture, options.reference)
     pictures = [open_image(path) for path in targets]
-    model, side = load_matcher(options)
-    if sticker_model(model.features) and not all(shared.like_a_scene(each) for each in (picture, *pictures)):
+    model, side, stickers = load_matcher(options)
+    if stickers and not all(shared.like_a_scene(each) for each in (picture, *pictures)):
         notice(
             "the tiny weights know only the stickers of Sticker World, on photographs they guess. For those: "
             f"--model {OFFICIAL}, or two files: --model DINOV2_FILE,SAM_FILE"
@@ -142,40 +142,44 @@ def read_mark(path: str | None, picture: Image.Image, shown: str) -> Bool[Tensor
 # ---------------------------------------------------------------- the model
 
 
-def load_matcher(options: argparse.Namespace) -> tuple[Matcher, int]:
-    """Matcher from two models, in eval mode on their device, and the side of the squares it reads.
+def load_matcher(options: argparse.Namespace) -> tuple[Matcher, int, bool]:
+    """Matcher from two models, in eval mode on their device, the side of the squares it reads, and whether it knows
+    stickers only.
 
     Raises:
         UserError: not two models, or not these two kinds.
     """
-    names = PARTS if options.model == DEFAULT else tuple(options.model.split(","))
+    names = tiny_matcher.PARTS if options.model == DEFAULT else tuple(options.model.split(","))
     if len(names) != 2 or not all(names):
         raise UserError(f"--model {options.model}: give {DEFAULT}, or a DINOv2 and a SAM with a comma between them")
-    parts = []
+    parts: list[Any] = []
     for name in names:
         one = copy.copy(options)
         one.model = name.strip()
         parts.append(shared.load_model(one))
-    features: Any = parts[0]
-    if not hasattr(features, "patch_features"):
-        raise UserError(f"{names[0]} is a {type(features).__name__}, which has no patch features; DINOv2 comes first")
-    sam = parts[1]
-    if not isinstance(sam, SAM):
-        raise UserError(f"{names[1]} is a {type(sam).__name__}, which draws no masks of points; SAM comes second")
-    stickers = sticker_model(features)
-    setting = options.setting or ("stickers" if stickers else "whole")
-    numbers = {**(STICKERS if setting == "stickers" else SETTINGS[setting])}
+    check_parts(names, *parts)
+    stickers = sticker_model(parts[0])
+    numbers = {**SETTINGS[options.setting or ("stickers" if stickers else "whole")]}
     if options.least is not None:
         numbers["least_score"] = options.least
-    preprocess: Any = getattr(features, "preprocess", None)
-    if hasattr(preprocess, "mean"):
-        numbers |= {"mean": tuple(preprocess.mean), "std": tuple(preprocess.std)}
-    model = Matcher(features, sam, **numbers).eval()
-    trained = int(features.side) * model.patch_size
+    model = tiny_matcher.join(*parts, **numbers)
+    trained = int(model.features.side) * model.patch_size
     side = options.size or (2 * trained if stickers else trained)  # twice as large, stickers have more patches
     if side % model.patch_size:
         raise UserError(f"--size {side} is no multiple of the {model.patch_size} pixels of a patch")
-    return model, side
+    return model, side, stickers
+
+
+def check_parts(names: Sequence[str], features: nn.Module, sam: nn.Module) -> None:
+    """Patch features first, SAM second.
+
+    Raises:
+        UserError: they are something else.
+    """
+    if not isinstance(features, DINOv2 | CLIP | ViT):
+        raise UserError(f"{names[0]} is a {type(features).__name__}, which has no patches to compare; DINOv2 is first")
+    if not isinstance(sam, SAM):
+        raise UserError(f"{names[1]} is a {type(sam).__name__}, which draws no masks of points; SAM comes second")
 
 
 def to_square(picture: Image.Image, side: int) -> Float[Tensor, "3 side side"]:
