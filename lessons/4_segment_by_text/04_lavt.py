@@ -14,12 +14,13 @@ code: minimodels/lavt.py
 # %% [markdown]
 # ## One picture, two sentences
 #
-# Scenes with two stickers of one class: two dogs, two cars. "The dog on the left" means one of them, "the dog on the
-# right" the other. Whoever reads the noun alone cannot tell them apart.
+# Scenes with two stickers of one class: two dogs, two cars. "The red car" means one of them, "the blue car" the other;
+# or "the biggest dog" and "the smallest dog"; or "the dog on the left" and "the dog on the right". Whoever reads the
+# noun alone cannot tell them apart.
 #
-# ::predict answer="{=clipseg_right:.0%}"
+# ::predict answer="{=clipseg_place:.0%}"
 #     On unseen scenes, how often does tiny CLIPSeg of [[4.1]], whose CLIP has read captions such as "a dog left of a
-#     tree", paint more of the dog that is meant than of the other one? (Who draws between the two is right in 50 %.)
+#     tree", paint more of the dog that is meant when it is told its place? (Drawing between the two is right in 50 %.)
 #
 #     ---
 #     Its prompt is one vector for the whole sentence, FiLM treats all positions alike, and CLIP had little reason to
@@ -30,63 +31,85 @@ import numpy as np
 import torch
 
 import minimodels
+from lessons.diagrams import Drawing, Table, show
 from lessons.stickers.splits import TEST
 from lessons.train import lavt_report as exams
+from lessons.train.lavt_data import every_way
 from lessons.train.measures import normalized
 
 model = minimodels.load("tiny-lavt")
 clipseg = minimodels.load("tiny-clipseg")
-exam = exams.make_exam("place", TEST, 100)
-TURN = {"left": "right", "right": "left", "top": "bottom", "bottom": "top"}
 
 
-def turned(text):
-    """The dog on the left -> the dog on the right."""
-    return " ".join(TURN.get(word, word) for word in text.split())
+def pairs_of(kind, count):
+    """Scenes, and two sentences of one kind that mean two of a class."""
+    found, exam = [], exams.make_exam(kind, TEST, 2 * count)
+    for image, owner, one in zip(exam.images, exam.owners, exam.asked):
+        names = [sticker.name for sticker in one.scene.stickers]
+        ways = [
+            way for way in every_way(one.scene)
+            if way.kind == kind and way.target != one.target
+            and names[way.target] == one.noun
+        ]
+        if ways:  # the one with the most words in common
+            words = set(one.text.split())
+            other = max(ways, key=lambda w: len(words & set(w.text.split())))
+            found.append((image, owner, one, other))
+    return found[:count]
 
 
-def rivals(one):
-    """The sticker that is meant, and the other one of its class."""
-    twins = [n for n, s in enumerate(one.scene.stickers)
-             if s.name == one.noun and n != one.target]
-    return one.target, twins[0]
+PAIRED = ("attribute", "extreme", "place")
+pairs = {kind: pairs_of(kind, 40) for kind in PAIRED}
+images = {kind: np.stack([p[0] for p in pairs[kind]]) for kind in PAIRED}
+asked = {
+    kind: [[p[which].text for p in pairs[kind]] for which in (2, 3)]
+    for kind in PAIRED
+}
 
 
-def share_right(masks, swap=False):
-    """How often more is painted of the one that is meant."""
+def follows(kind, masks, which):
+    """How often more is painted of the one that a sentence means."""
     points = []
-    for mask, owner, one in zip(masks.numpy(), exam.owners, exam.asked):
-        meant, other = rivals(one)[::-1] if swap else rivals(one)
-        a, b = (mask[owner == n + 1].mean() for n in (meant, other))
-        points.append(float(a > b))
+    for mask, pair in zip(masks.numpy(), pairs[kind]):
+        shares = [mask[pair[1] == pair[n].target + 1].mean() for n in (2, 3)]
+        points.append(float(shares[which] > shares[1 - which]))
     return np.mean(points)
 
 
-backwards = [turned(text) for text in exam.texts]
-forth = exams.predict(model, exam.images, exam.texts) > 0
-back = exams.predict(model, exam.images, backwards) > 0
-by_clipseg = exams.clipseg_masks(clipseg, exam.images, exam.texts)
-clipseg_right = share_right(by_clipseg)
-lavt_right = share_right(forth)
-turned_right = share_right(back, swap=True)
-print(f"tiny CLIPSeg paints the right one: {clipseg_right:.0%}")
-print(f"tiny LAVT: {lavt_right:.0%}, the sentence turned: {turned_right:.0%}")
+by_lavt, by_clipseg, rows = {}, {}, []
+for kind in PAIRED:
+    by_lavt[kind] = [
+        exams.predict(model, images[kind], texts) > 0
+        for texts in asked[kind]
+    ]
+    by_clipseg[kind] = [
+        exams.clipseg_masks(clipseg, images[kind], texts)
+        for texts in asked[kind]
+    ]
+    shares = [
+        np.mean([follows(kind, masks[n], n) for n in (0, 1)])
+        for masks in (by_clipseg[kind], by_lavt[kind])
+    ]
+    example = " / ".join(texts[0] for texts in asked[kind])
+    rows.append([example, *(f"{share:.0%}" for share in shares)])
+clipseg_place = np.mean(
+    [follows("place", by_clipseg["place"][n], n) for n in (0, 1)]
+)
+head = ["two sentences, for instance", "tiny CLIPSeg", "tiny LAVT"]
+show(Table(head, rows))
 
-# %% hide-input alt="Four scenes, one a row. In each row the scene, then what tiny LAVT paints for a sentence, for the same sentence with left and right or top and bottom exchanged, and what tiny CLIPSeg paints for both." caption="The same picture and two sentences that differ in one word: tiny LAVT paints two different things, tiny CLIPSeg mostly one and the same. The first four scenes of the exam, not chosen."
+# %% hide-input alt="Six scenes, one a row. In each row the scene, then what tiny LAVT paints for two sentences that mean two different stickers of one class, and what tiny CLIPSeg paints for the same two." caption="The same picture and two sentences that differ in one word. The first two scenes of each kind, not chosen."
 from lessons.figures import gallery
 
-also_back = exams.clipseg_masks(clipseg, exam.images[:4], backwards[:4])
 pictures, titles = [], []
-for n in range(4):
-    masks = (forth[n], back[n], by_clipseg[n], also_back[n])
-    pictures += [exam.images[n], *(mask.numpy().astype(float) for mask in masks)]
-    noun = f"the {exam.asked[n].noun}"
-    first, second = (
-        f"{noun}\n{text.removeprefix(noun)}"
-        for text in (exam.texts[n], backwards[n])
-    )
-    titles += ["the scene", f"LAVT: {first}", f"LAVT: {second}"]
-    titles += [f"CLIPSeg: {first}", f"CLIPSeg: {second}"]
+for kind in PAIRED:
+    for n in range(2):
+        masks = [m[n] for m in (*by_lavt[kind], *by_clipseg[kind])]
+        pictures += [images[kind][n]]
+        pictures += [mask.numpy().astype(float) for mask in masks]
+        texts = [texts[n] for texts in asked[kind]]
+        titles += ["the scene", *(f"LAVT:\n{text}" for text in texts)]
+        titles += [f"CLIPSeg:\n{text}" for text in texts]
 figure = gallery(pictures, titles, columns=5, cell=1.28, size=6.5)
 
 # %% [markdown]
@@ -97,8 +120,6 @@ figure = gallery(pictures, titles, columns=5, cell=1.28, size=6.5)
 # `[SEP]` among them.
 
 # %% fold="The code of this drawing"
-from lessons.diagrams import Drawing, show
-
 drawing = Drawing(
     640,
     330,
@@ -174,9 +195,10 @@ show(drawing)
 # The weights can be looked at. They sum to one over the words, so a map for each word shows where it is heard:
 
 # %% alt="A row of small heat maps for each stage, one map for each token of the sentence from CLS to SEP; some tokens are heard on the stickers, others on the background." caption="Weights of PWAM: for each stage (rows) and token (columns), how much each position takes from it. The first picture is the scene; each row has one colour scale."
-words_of = ["[CLS]", *exam.texts[0].split(), "[SEP]"]
-ids, mask = model.tokenize(exam.texts[:1])
-image = normalized(exam.images[:1])
+example = asked["place"][0][0]
+words_of = ["[CLS]", *example.split(), "[SEP]"]
+ids, mask = model.tokenize([example])
+image = normalized(images["place"][:1])
 with torch.no_grad():
     words = model.encode_text(ids, mask)
     maps = model.maps(image, words, mask)
@@ -185,7 +207,8 @@ for i, pwam_of in enumerate(model.fusions, 1):
     with torch.no_grad():
         visual = maps[f"V_{i}"].permute(0, 2, 3, 1)
         weights = pwam_of.weights(visual, words, mask)[0].mean(0)
-    shown += [exam.images[0], *(one.numpy() for one in weights.unbind(-1))]
+    heard = [one.numpy() for one in weights.unbind(-1)]
+    shown += [images["place"][0], *heard]
     names += [f"stage {i}", *words_of]
 figure = gallery(shown, names, columns=len(words_of) + 1, cell=0.98, size=7)
 for row in range(len(model.fusions)):
@@ -201,48 +224,49 @@ for row in range(len(model.fusions)):
 #
 # ## Where does the choice fall?
 #
-# Each PWAM gets its words separately, so one stage can be told "the dog on the right" while all others hear "the dog on
-# the left". Whom does the mask follow?
+# Each PWAM gets its words separately, so one stage can be told "the red car" while all others hear "the blue car". Whom
+# does the mask follow?
 #
 # ::predict
 #     Which stage decides, the first, where maps are fine and nothing but colours and edges is known, or the last, where
-#     each position sees the whole picture?
+#     each position sees the whole picture? And is it the same for a colour, a size and a place?
 #
 #     ---
 #     The table says it for this model. A stage can only answer what its positions know: to be "on the left" of another
-#     dog is nothing that a window of the first stage can see.
+#     dog, or bigger than another dog, is nothing that a small window of the first stage can see.
 
 # %%
-from lessons.diagrams import Table
-
 stages = len(model.fusions)
 
 
 @torch.no_grad()
-def with_other_words(where):
-    """Masks when the stages in `where` hear the turned sentence."""
-    ids, mask = model.tokenize(exam.texts)
-    other = model.encode_text(*model.tokenize(backwards))
+def with_other_words(kind, where):
+    """Masks when the stages in `where` hear the second sentence."""
+    ids, mask = model.tokenize(asked[kind][0])
+    other, real = model.tokenize(asked[kind][1])
+    other = model.encode_text(other, real)
     hooks = [
         model.fusions[i].register_forward_pre_hook(
-            lambda module, given: (given[0], other, given[2])
+            lambda module, given: (given[0], other, real)
         )
         for i in where
     ]
-    logits = model(normalized(exam.images), ids, mask)
+    logits = model(normalized(images[kind]), ids, mask)
     for hook in hooks:
         hook.remove()
     return logits[:, 1] > logits[:, 0]
 
 
-follows = {"none": share_right(back * 0 + forth, swap=True)}
-for i in range(stages):
-    follows[f"stage {i + 1} alone"] = share_right(
-        with_other_words([i]), swap=True
-    )
-follows["all"] = share_right(with_other_words(range(stages)), swap=True)
-rows = [[name, f"{share:.0%}"] for name, share in follows.items()]
-show(Table(["hears the other sentence", "mask follows it"], rows))
+WHERE = {"none": []}
+WHERE |= {f"stage {i + 1} alone": [i] for i in range(stages)}
+WHERE["all"] = range(stages)
+rows = [
+    [name, *(f"{follows(kind, with_other_words(kind, where), 1):.0%}"
+             for kind in PAIRED)]
+    for name, where in WHERE.items()
+]
+head = ["the other sentence is heard by", "colour, size", "extreme", "place"]
+show(Table(head, rows))
 
 # %% [markdown]
 # ## The maps called Y
@@ -260,17 +284,18 @@ show(Table(["hears the other sentence", "mask follows it"], rows))
 # %% alt="Four sentences, one a row. Each row shows the scene, the mask, the first channel and the mean over channels of the decoder's last map, and the same two of the normalised F_1. The decoder's map differs from sentence to sentence at the sticker that is meant; the normalised F_1 hardly differs." caption="One picture, four sentences. Y_1 of the paper's figure is the decoder's last map; what the released code's comments call Y1 is N_1. Each map has its own colour scale, dark is low."
 from minimodels.lavt import READINGS_OF_Y1
 
-one = exam.asked[1]
-others = [s.name for s in one.scene.stickers if s.name != one.noun]
-asked = [one.text, backwards[1], f"the {others[0]}", f"the {one.noun}"]
-four = np.repeat(exam.images[1:2], 4, axis=0)
-ids, mask = model.tokenize(asked)
+image, owner, first, second = pairs["place"][1]
+others = [t.name for t in first.scene.stickers if t.name != first.noun]
+four_texts = [first.text, second.text, f"the {others[0]}",
+              f"the {first.noun}"]
+four = np.repeat(image[None], 4, axis=0)
+ids, mask = model.tokenize(four_texts)
 with torch.no_grad():
     maps = model.maps(normalized(four), model.encode_text(ids, mask), mask)
 painted = maps["logits"][:, 1] > maps["logits"][:, 0]
 shown, titles = [], []
-for row, sentence in enumerate(asked):
-    shown += [exam.images[1], painted[row].numpy().astype(float)]
+for row, sentence in enumerate(four_texts):
+    shown += [image, painted[row].numpy().astype(float)]
     titles += ["the scene", sentence]
     for reading in READINGS_OF_Y1.values():
         shown += [maps[reading][row, 0], maps[reading][row].mean(0)]
@@ -292,8 +317,8 @@ print(f"left against right: Y_1 {apart_y:.2f}, N_1 {apart_n:.2f} spreads")
 
 # %% [markdown]
 # A single channel need not show anything: what the head reads is spread over all {=maps["Y_1"].shape[1]} of them. The
-# two readings differ plainly: between "{=asked[0]}" and "{=asked[1]}", $Y_1$ moves by {=apart_y:.2f} of its spread and
-# $N_1$ by {=apart_n:.2f}.
+# two readings differ: between "{=four_texts[0]}" and "{=four_texts[1]}", $Y_1$ moves by {=apart_y:.2f} of its
+# spread and $N_1$ by {=apart_n:.2f}.
 #
 # ## Nine changes and what they cost
 #
@@ -306,8 +331,8 @@ print(f"left against right: Y_1 {apart_y:.2f}, N_1 {apart_n:.2f} spreads")
 #     with align_corners off; every scene gets the next one's sentence. Which are fatal, which hardly show?
 #
 #     ---
-#     Those that hardly show are the dangerous ones. A model that loses a percent or two raises no suspicion: such a port is found
-#     by comparing numbers with the original, and by nothing else.
+#     Those that hardly show are the dangerous ones. A model that loses a percent or two raises no suspicion: such a port
+#     is found by comparing numbers with the original, and by nothing else.
 
 # %%
 import torch.nn.functional as F
@@ -440,8 +465,7 @@ print(f"before the first word: {first:.0f} ({shared:.0%})")
 # ::exercises
 #
 # ::quiz
-#     Two heads in PWAM, somebody writes the usual attention with `head_dim ** -0.5`. The official one-head weights load.
-#     What happens?
+#     In PWAM somebody writes the usual scale, `head_dim ** -0.5`. The official weights load. What happens?
 #
 #     - [ ] An error: the shapes do not fit :: The shapes are the same for any number of heads.
 #     - [x] Nothing, as long as every PWAM has one head :: Then one head's channels are all channels. With several heads

@@ -7,7 +7,7 @@ painted, how sure the model says it is, and whether a threshold can tell a good 
 nav: Where LAVT fails
 minutes: 20
 needs: 4.4
-paper: [Yang et al. 2022](https://arxiv.org/abs/2112.02244), section 4.3 (measures), 4.4 (tables)
+paper: [Yang et al. 2022](https://arxiv.org/abs/2112.02244), section 4
 code: lessons/train/lavt_report.py
 """
 
@@ -19,8 +19,8 @@ code: lessons/train/lavt_report.py
 # pixels painted.
 #
 # ::predict
-#     Order them from easy to hard for a model of this kind: "the dog", "the red car", "the dog on the left", "the biggest
-#     dog", "the dog left of the tree", and "the dog" where there is none (to be left empty).
+#     Order them from easy to hard for a model of this kind: "the dog", "the red car", "the dog on the left", "the
+#     biggest dog", "the dog left of the tree", and "the dog" where there is none (to be left empty).
 #
 #     ---
 #     Compare with the column of the noun alone: it tells how far one gets without reading the sentence to its end. A
@@ -94,8 +94,9 @@ for kind in KINDS:
     sure = score(answers[kind][n]).item()
     words = one.texts[n]
     painted = f"IoU {max(quality[n].item(), 0):.0%}, score {sure:.2f}"
-    titles += [fill(words, 18), "meant" if kind != "absent" else "meant: nothing"]
-    titles.append(painted if kind != "absent" else f"score {sure:.2f}")
+    absent = kind == "absent"
+    titles += [fill(words, 18), "meant: nothing" if absent else "meant"]
+    titles.append(f"score {sure:.2f}" if absent else painted)
 figure = gallery(pictures, titles, columns=6, cell=1.06, size=6)
 
 # %% [markdown]
@@ -136,9 +137,9 @@ print(f"for comparison, asked with its place: mean score {told_apart:.2f}")
 # People describe wrongly. Four ways to mislead, each on the scenes of a kind that the model knows:
 #
 # ::predict
-#     "The dog on the left" in a scene with one dog, which stands on the right; "the blue car" where the only car is red;
-#     the words of a right sentence in another order; a right sentence with the noun exchanged for something that is not
-#     there. In which of them is something painted, and on what?
+#     "The dog on the left" in a scene with one dog, which stands on the right; "the blue car" where the only car is
+#     red; the words of a right sentence in another order; a right sentence with the noun exchanged for something that
+#     is not there. In which of them is something painted, and on what?
 #
 #     ---
 #     The noun decides where, the rest decides whether, and the model is no logician: it was trained on absent classes,
@@ -339,7 +340,7 @@ show(Table(["referents", "overall IoU", "mean IoU", *levels], rows))
 #
 # | symptom | cause |
 # |---|---|
-# | a fine mean IoU, and users say it ignores their words | the test set's nouns suffice: measure against "only the noun" |
+# | a fine mean IoU, yet it ignores the words | the test set's nouns suffice: measure against "only the noun" |
 # | overall IoU far above mean IoU | large objects are right, small ones are not |
 # | P@0.5 fine, P@0.9 poor | the right things with ragged borders: resolution, not language |
 # | something is painted for every sentence | no absent referents in training; argmax must choose |
@@ -347,9 +348,9 @@ show(Table(["referents", "overall IoU", "mean IoU", *levels], rows))
 #
 # ## In the paper and elsewhere
 #
-# Overall IoU, mean IoU and P@X are defined in section 4.3 of the paper; the tables are 4.4's. The released `test.py`
-# counts an empty union as 0. Absent referents are a data set of their own since: gRefCOCO (Liu et al. 2023) has sentences
-# that mean several things or nothing. On your own picture, wrong sentences welcome:
+# Overall IoU, mean IoU and P@X are those of section 4 of the paper. The released `test.py` counts an empty union as 0.
+# Absent referents have a data set of their own since: gRefCOCO (Liu et al. 2023), with sentences that mean several
+# things or nothing. On your own picture, wrong sentences welcome:
 #
 # ```sh
 # python -m minimodels segment photo.jpg "the dog on the left" "the dog on the right" --model tiny-lavt
