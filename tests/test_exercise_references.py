@@ -121,3 +121,56 @@ class Texts(list):
 
     def to(self, device):
         return self
+
+
+def test_the_decoders_walk_and_head_are_those_of_transformers():
+    """FiLM, the walk and the plain head (4.1.2 to 4.1.4) inside transformers' decoder, its steps caught by hooks."""
+    from transformers import CLIPSegConfig
+    from transformers.models.clipseg.modeling_clipseg import CLIPSegDecoder
+
+    numbers = {"projection_dim": 5, "reduce_dim": 6, "decoder_num_attention_heads": 3, "decoder_intermediate_size": 8}
+    vision = {"hidden_size": 10, "num_attention_heads": 2, "patch_size": 4}
+    config = CLIPSegConfig(vision_config=vision, extract_layers=[0, 1, 2], attn_implementation="sdpa", **numbers)
+    decoder = CLIPSegDecoder(config).double().eval()
+    for parameter in decoder.parameters():
+        parameter.data.normal_()
+    seen = {}
+    decoder.layers[0].register_forward_pre_hook(lambda _, inputs: seen.update(film=inputs[0]))
+    decoder.layers[0].register_forward_hook(lambda _, __, out: seen.update(first=out))
+    decoder.layers[-1].register_forward_hook(lambda _, __, out: seen.update(tokens=out))
+    activations, prompt = [torch.randn(2, 10, 10).double() for _ in range(3)], torch.randn(2, 5).double()
+    logits = decoder(tuple(activations), prompt).logits
+    blocks = [lambda x, layer=layer: layer(x, attention_mask=None) for layer in decoder.layers]
+    parts = {"reduces": list(decoder.reduces), "blocks": blocks, "mul": decoder.film_mul, "add": decoder.film_add}
+    for name, want in module("4.1.3").TASKS[0].reference(activations, prompt, parts).items():
+        close(want, seen[name])
+    layers = [part for one in (decoder.film_mul, decoder.film_add) for part in (one.weight, one.bias)]
+    close(module("4.1.2").TASKS[0].reference(decoder.reduces[0](activations[-1]), prompt, *layers), seen["film"])
+    head = decoder.transposed_convolution
+    close(module("4.1.4").TASKS[0].reference(seen["tokens"], head.weight, head.bias), logits)
+
+
+def test_averages_and_thresholds_are_those_of_the_papers_code():
+    """minimodels.metrics is held against the released code's own numbers in tests/test_metrics.py."""
+    from minimodels import metrics
+
+    for (found, truth, classes), want in cases("4.2.4"):
+        counts = metrics.mask_counts(found.double(), truth, torch.tensor([0.5]))
+        theirs = {"scenes": counts.iou().mean(), "pixels": metrics.foreground_iou(counts)[0]}
+        theirs["classes"] = metrics.mean_class_iou(counts, classes)[0]
+        close(theirs, want)
+    for (probabilities, truth, thresholds), want in cases("4.2.5"):
+        total = metrics.mask_counts(probabilities, truth, thresholds).total()
+        close((total.tp / (1 + total.tp + total.fp).double())[0], want["precision"])
+        close((total.tp / (1 + total.tp + total.fn).double())[0], want["recall"])
+
+
+def test_the_box_and_the_highlight_are_those_of_picture_prompts():
+    """minimodels.picture_prompts equals the released code's golden case."""
+    from minimodels import picture_prompts
+
+    for (mask, context), want in cases("4.3.2"):
+        assert picture_prompts.mask_box(mask, context) == want
+    for (picture, mask, blurred, factor), want in cases("4.3.1"):
+        shown = picture_prompts.highlight(picture, mask, background=0.0) + factor * blurred * ~mask[:, None]
+        close(shown, want)
