@@ -331,8 +331,8 @@ print(f"left against right: Y_1 {apart_y:.2f}, N_1 {apart_n:.2f} spreads")
 #     with align_corners off; every scene gets the next one's sentence. Which are fatal, which hardly show?
 #
 #     ---
-#     Those that hardly show are the dangerous ones. A model that loses a percent or two raises no suspicion: such a port
-#     is found by comparing numbers with the original, and by nothing else.
+#     Those that hardly show are the dangerous ones. A model that loses a percent or two raises no suspicion: such a
+#     port is found by comparing numbers with the original, and by nothing else.
 
 # %%
 import torch.nn.functional as F
