@@ -41,8 +41,8 @@ MODEL = {
     "text_heads": 2,
     "text_mlp_dim": 384,
 }
-MATRIX_RATE, OTHER_RATE = 0.005, 0.0015  # Muon's learning rate for the matrices, AdamW's for the rest
-TABLE_RATE = 0.01  # AdamW's for the tables of relative positions: at the others' rate "left of" stays unheard for long
+MATRIX_RATE, OTHER_RATE = 0.002, 0.0008  # Muon's learning rate for the matrices, AdamW's for the rest
+TABLE_RATE = 0.005  # AdamW's for the tables of relative positions: at the others' rate "left of" stays unheard for long
 CLASS_WEIGHTS = (0.9, 1.1)  # of background and referent in the cross entropy, as the paper's code has them
 NOT_MUON = ("patch_proj", "token_embedding", "pos", "token_type", "bias_table", "head")
 
