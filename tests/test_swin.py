@@ -444,3 +444,29 @@ def test_stochastic_depth():
     loss = sum(m.square().mean() for m in model(image))
     loss.backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_the_loop_of_exercise_2_6_5_is_transformers_layer():
+    """The check works every window out by hand; with one plain head transformers' block gives the same."""
+    from transformers import SwinConfig
+    from transformers.models.swin.modeling_swin import SwinLayer
+
+    from lessons.checker import Random
+    from lessons.exercises.lesson_2_6 import check_2_6_5_find_the_bug as check
+
+    for given in check.cases(Random(3)):
+        x, side = given["x"], given["side"]
+        (h, w), dim = x.shape[1:3], x.shape[-1]
+        config = SwinConfig(window_size=side, num_heads=(1,), attn_implementation="sdpa")
+        layer = SwinLayer(config, dim, (h, w), 1, shift_size=given["shift"]).double().eval()
+        q, k, v, bias = given["attend"].parts
+        state = {name: torch.zeros_like(tensor) for name, tensor in layer.state_dict().items()}
+        state |= {"attention.q_proj.weight": q.T * dim**0.5, "attention.q_proj.bias": bias * dim**0.5}
+        state |= {"attention.k_proj.weight": k.T, "attention.k_proj.bias": bias}
+        state |= {"attention.v_proj.weight": v.T, "attention.v_proj.bias": bias}
+        state["attention.o_proj.weight"] = torch.eye(dim, dtype=torch.float64)
+        layer.load_state_dict(state)
+        layer.layernorm_before = nn.Identity()
+        with torch.no_grad():
+            answer = layer(x.flatten(1, 2), (h, w), always_partition=True)[0] - x.flatten(1, 2)
+        assert difference(check.reference(**given).flatten(1, 2), answer) <= 1e-10
