@@ -5,7 +5,6 @@ Early blocks still know where each patch is and what it looks like; the last one
 Notation: B batch    N patches    D width of the tower
 """
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 

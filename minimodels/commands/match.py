@@ -215,7 +215,7 @@ def answer(
     forward, into = patch_squares(model, found, reference.pixels.shape[-1])
     tiles = [
         (draw(reference, marked, forward), reference.name),
-        (draw(target, found.mask, into), caption(target, found)),
+        (draw(target, found.mask & found.found, into), caption(target, found)),
     ]
     if options.both_ways:
         tiles.append(round_trip(model, options, reference, target, found, marked))
@@ -234,7 +234,7 @@ def round_trip(
     agreement = float((first & second).sum() / (first | second).sum())
     print(f"  back to {printable(reference.name)}: {told(back, model.least_score)}; round trip IoU {agreement:.2f}")
     _, into = patch_squares(model, back, reference.pixels.shape[-1])
-    return draw(reference, back.mask, into), f"{caption(reference, back)}, round trip IoU {agreement:.2f}"
+    return draw(reference, second, into), f"{caption(reference, back)}, round trip IoU {agreement:.2f}"
 
 
 def told(found: Result, least: float) -> str:
@@ -286,7 +286,7 @@ def draw(shown: Shown, mask: Bool[Tensor, "side side"], squares: list[Square]) -
     image = shown.picture.resize((big, big), Image.Resampling.BILINEAR if side > 128 else Image.Resampling.NEAREST)
     large = F.interpolate(mask[None, None].float().cpu(), (big, big), mode="nearest")[0] > 0
     if large.any():
-        image = overlay(image, large, colours=[COLOURS[-1]])
+        image = overlay(image, large, colours=[COLOURS[3]])
     drawing, times = ImageDraw.Draw(image), big // side
     for (x0, y0, x1, y1), colour in squares:
         box = [round(times * (x0 + 0.25 * (x1 - x0))), round(times * (y0 + 0.25 * (y1 - y0)))]
