@@ -36,7 +36,7 @@ def build_transformers(*, registers: int = 0, **sizes: Any) -> nn.Module:
 
 def open_transformers(reference: Reference, tensors: Mapping[str, Tensor], sizes: Sizes) -> nn.Module:
     """transformers renames while it loads, so its own loader takes the tensors."""
-    empty = reference.build(**sizes)
+    empty: Any = reference.build(**sizes)
     model, report = type(empty).from_pretrained(
         None, config=empty.config, state_dict=dict(tensors), output_loading_info=True
     )
@@ -107,7 +107,10 @@ def timm_reference(model: str, tiny: dict[str, Any], official: dict[str, Any]) -
     """One of the three kinds beside timm."""
     return Reference(
         *(model, "timm", "dinov2", "timm"),
-        **{"build": build_timm, "inputs": inputs, "run": run, "run_reference": run_timm},
+        build=build_timm,
+        inputs=inputs,
+        run=run,
+        run_reference=run_timm,
         pairs=[("blocks.{i}", "blocks.{i}"), ("norm", "norm")],
         told=lambda sizes: {"num_heads": sizes["num_heads"]},
         tiny={**TINY_TIMM, **tiny},
@@ -119,7 +122,10 @@ def transformers_reference(model: str, tiny: dict[str, Any], official: dict[str,
     """One of the three kinds beside transformers."""
     return Reference(
         *(model, "transformers", "dinov2", "transformers_v5"),
-        **{"build": build_transformers, "inputs": inputs, "run": run, "run_reference": run_transformers},
+        build=build_transformers,
+        inputs=inputs,
+        run=run,
+        run_reference=run_transformers,
         pairs=[("blocks.{i}", "encoder.layer.{i}"), ("norm", "layernorm")],
         told=lambda sizes: {"num_heads": sizes["num_attention_heads"]},
         tiny={**TINY_TRANSFORMERS, **tiny},
