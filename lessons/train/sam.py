@@ -12,13 +12,14 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
+from einops import rearrange, reduce
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lessons.stickers.splits import VAL
 from lessons.train import loop, sam_data
 from minimodels import tiny
+from minimodels.blocks import resize_positions
 from minimodels.errors import UserError
 from minimodels.images import CLIP_MEAN, CLIP_STD, preprocess_to_dict
 from minimodels.images_padded import PaddedPreprocess
@@ -27,14 +28,14 @@ from minimodels.sam import NEGATIVE, POSITIVE, SAM
 WEIGHTS = tiny.WEIGHTS / "tiny-sam.safetensors"
 SIZE = 64
 NUMBERS = {
-    **{"image_size": SIZE, "patch_size": 8, "embed_dim": 128, "depth": 4, "num_heads": 2, "mlp_dim": 512},
-    **{"window_size": 4, "global_blocks": (0, 1, 2, 3), "prompt_dim": 64, "mask_channels": 16, "decoder_heads": 4},
+    **{"image_size": SIZE, "patch_size": 4, "embed_dim": 128, "depth": 4, "num_heads": 2, "mlp_dim": 512},
+    **{"window_size": 8, "global_blocks": (1, 3), "prompt_dim": 64, "mask_channels": 16, "decoder_heads": 4},
     **{"decoder_mlp_dim": 128, "iou_dim": 64},
 }
 VIT = tiny.WEIGHTS / "tiny-vit.safetensors"  # what the image encoder starts from; SAM's starts from an MAE
 PREPROCESS = PaddedPreprocess(SIZE, mean=tuple(255 * mean for mean in CLIP_MEAN), std=tuple(255 * s for s in CLIP_STD))
 MEAN, STD = (torch.tensor(numbers).view(3, 1, 1) for numbers in (PREPROCESS.mean, PREPROCESS.std))
-MATRIX_RATE, OTHER_RATE = 0.008, 0.003  # Muon's learning rate for the blocks' matrices, AdamW's for the rest
+MATRIX_RATE, OTHER_RATE = 0.006, 0.002  # Muon's learning rate for the blocks' matrices, AdamW's for the rest
 
 
 def normalized(images) -> Float[Tensor, "batch 3 height width"]:
@@ -83,11 +84,17 @@ def sam_loss(
 
 
 def start_encoder(model: SAM) -> None:
-    """Put tiny ViT's patches, positions and blocks into the image encoder; its relative positions start at zero."""
-    trained = tiny.open_file(VIT).state_dict()
+    """Put tiny ViT's patches, positions and blocks into the image encoder; its relative positions start at zero.
+
+    Tiny ViT's patches are twice as wide. With its kernel summed over 2 x 2 pixels, small patches look to its blocks as
+    the patches of a picture enlarged twice.
+    """
+    trained, grid = tiny.open_file(VIT).state_dict(), SIZE // 4
     taken = {name: tensor for name, tensor in trained.items() if name.startswith(("blocks.", "patch_proj."))}
-    grid = NUMBERS["image_size"] // NUMBERS["patch_size"]  # type: ignore[operator]
-    taken["pos"] = rearrange(trained["pos"][1:], "(h w) d -> h w d", h=grid)  # without the class token
+    kernel = taken["patch_proj.weight"]  # (D, 3 * 8 * 8)
+    taken["patch_proj.weight"] = reduce(kernel, "d (c h two w also) -> d (c h w)", "sum", c=3, h=4, w=4, two=2)
+    pos = resize_positions(trained["pos"][1:], (grid // 2, grid // 2), (grid, grid), antialias=False)
+    taken["pos"] = rearrange(pos, "(h w) d -> h w d", h=grid)  # without the class token
     left = model.image_encoder.load_state_dict(taken, strict=False)
     assert not left.unexpected_keys and all("neck" in name or "rel_" in name for name in left.missing_keys)
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from lessons.stickers.scenes import Dice, draw, random_scene
 from lessons.stickers.splits import TRAIN, Split
 
-CLICKED, BOXED = 4, 4  # prompts of each kind a scene
+CLICKED, BOXED = 3, 3  # prompts of each kind a scene
 MOST_POINTS = 5  # clicks of one prompt
 PART, GROUP, GROUND = 0.15, 0.12, 0.08  # how often a click means less, more, or the background
 ALIKE = 40  # levels of each colour by which the pixels of one patch may differ from the one clicked

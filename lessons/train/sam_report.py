@@ -1,5 +1,7 @@
-"""What `python -m lessons.train.sam --evaluate` prints: tiny SAM on unseen scenes, beside an untrained one and colour."""
+"""What `python -m lessons.train.sam --evaluate` prints: tiny SAM on unseen scenes, beside simple rules."""
 
+import json
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -7,8 +9,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from lessons.stickers.splits import Split
+from lessons.stickers.splits import HELD_OUT, TEST, Split
 from lessons.train import sam, sam_data
+from minimodels import tiny
 from minimodels.sam import POSITIVE
 
 PIECE = 64  # prompts at a time
@@ -100,3 +103,95 @@ def quick(model, exam: Exam) -> dict[str, float]:
         "box": box.best.mean().item(),
         "correlation": correlation(click),
     }
+
+
+# ---------------------------------------------------------------- the table
+
+
+def by_colour(exam: Exam) -> Tensor:
+    """IoU of a rule without learning: the region around the click whose colours are like the clicked pixel's."""
+    everywhere = np.ones(exam.masks.shape[1:], dtype=bool)
+    pictures, places = exam.images[exam.scene.numpy()], exam.middles.int().tolist()
+    found = [sam_data.patch(picture, everywhere, (x, y)) for picture, (x, y) in zip(pictures, places)]
+    return sam.iou(torch.from_numpy(np.stack(found)), exam.masks)
+
+
+def by_box(exam: Exam) -> Tensor:
+    """IoU of the ellipse that fills the box."""
+    y, x = torch.meshgrid(*(torch.arange(side) for side in exam.masks.shape[1:]), indexing="ij")
+    x0, y0, x1, y1 = (side[:, None, None] for side in exam.boxes.unbind(dim=1))
+    across, down = (x1 - x0 + 1) / 2, (y1 - y0 + 1) / 2
+    inside = ((x - (x0 + x1) / 2) / across) ** 2 + ((y - (y0 + y1) / 2) / down) ** 2 <= 1
+    return sam.iou(inside, exam.masks)
+
+
+@torch.no_grad()
+def clicks_in_turn(model, exam: Exam, rounds: int) -> list[float]:
+    """Mean IoU after one click, and after each further one where the answer was wrong, with that answer as a mask."""
+    device, chance = next(model.parameters()).device, torch.Generator().manual_seed(0)
+    totals = [0.0] * rounds
+    for which in torch.arange(len(exam.scene)).split(PIECE):
+        embedding = model.encode(sam.normalized(exam.images[exam.scene[which].numpy()]).to(device))
+        wanted, points = exam.masks[which][:, None].to(device), exam.middles[which][:, None, None].to(device)
+        labels, mask = torch.full((len(which), 1, 1), POSITIVE, device=device), None
+        for number in range(rounds):
+            logits, iou = model.decode(embedding, points, labels, mask=mask, multimask=None)
+            mask = sam.take(logits, iou.argmax(dim=-1))
+            answer = sam.enlarge(mask[:, :, None])[:, :, 0] > 0
+            totals[number] += sam.iou(answer, wanted).sum().item()
+            point, label = sam.correct(answer, wanted, chance)
+            points, labels = torch.cat([points, point], dim=2), torch.cat([labels, label], dim=2)
+    return [total / len(exam.scene) for total in totals]
+
+
+Row = tuple[str, float, float | None, float | None, float | None]  # measure, tiny SAM, untrained, simple rule, bar
+
+
+def measure(model, untrained, count: int) -> list[Row]:
+    """Every figure of the report, on `count` scenes of each split."""
+    rows: list[Row] = []
+    for split, title in ((TEST, "unseen scenes"), (HELD_OUT, "held-out combinations")):
+        exam = make_exam(split, count)
+        bars = (0.85, 0.90, 0.80) if split is TEST else (None, None, None)
+        click, none = (ask(one, exam, points=exam.middles, multimask=True) for one in (model, untrained))
+        rows.append((f"{title}: one click, best of three", *means(click.best, none.best, by_colour(exam)), bars[0]))
+        rows.append((f"{title}: one click, the trusted mask", *means(click.chosen, none.chosen), None, None))
+        box, none_box = (ask(one, exam, boxes=exam.boxes, multimask=False) for one in (model, untrained))
+        rows.append((f"{title}: box", *means(box.best, none_box.best, by_box(exam)), bars[1]))
+        told = (correlation(click), correlation(none))
+        rows.append((f"{title}: predicted with true IoU (correlation)", *told, None, bars[2]))
+    exam = make_exam(TEST, count // 2, start=10**6)
+    anywhere, single = (ask(model, exam, points=exam.anywhere, multimask=many) for many in (True, False))
+    rows.append(("a click anywhere on it, best of three", anywhere.best.mean().item(), None, None, None))
+    rows.append(("a click anywhere on it, the single mask", single.best.mean().item(), None, None, None))
+    for number, value in enumerate(clicks_in_turn(model, exam, 4), start=1):
+        rows.append((f"{number} click{'s' * (number > 1)}, each where the answer was wrong", value, None, None, None))
+    return rows
+
+
+def means(*values: Tensor) -> list[float]:
+    """Of each."""
+    return [value.mean().item() for value in values]
+
+
+def report(path: Path, device: str = "cpu", out: Path | None = None, count: int = 500) -> bool:
+    """Print the table (and write it as JSON); return whether every bar is met.
+
+    Raises:
+        UserError: the weights are missing or not a SAM of ours.
+    """
+    model = tiny.open_file(path, device=device)
+    torch.manual_seed(0)
+    untrained = type(model)(**model.about["arguments"]).eval().to(device)  # type: ignore[index]
+    rows, met = measure(model, untrained, count), True
+    print("IoU, mean over stickers. Simple rule: the region of like colours around the click; the ellipse in the box.")
+    print(f"{'':60}{'tiny SAM':>9}{'untrained':>11}{'simple rule':>13}   bar")
+    for name, ours, none, rule, bar in rows:
+        met &= bar is None or ours >= bar
+        told = "" if bar is None else f">= {bar:.2f} {'met' if ours >= bar else 'MISSED'}"
+        cells = ["" if value is None else f"{value:.3f}" for value in (none, rule)]
+        print(f"{name:60}{ours:>9.3f}{cells[0]:>11}{cells[1]:>13}   {told}")
+    if out:
+        keys = ("measure", "tiny_sam", "untrained", "simple_rule", "bar")
+        out.write_text(json.dumps([dict(zip(keys, row)) for row in rows], indent=1) + "\n", encoding="utf-8")
+    return met
