@@ -63,7 +63,7 @@ from lessons.train import clipseg_data as data
 number = 5
 picture, asked = data.question(number)
 titles = [one.text.replace(" of the ", "\nof the ") for one in asked]
-gallery(
+figure = gallery(
     [picture, *[one.mask.astype(float) for one in asked]],
     ["scene", *titles],
     columns=5,

@@ -132,7 +132,7 @@ def picture_of(tensor):
     return (pixels * 255).round().to(torch.uint8).numpy()
 
 
-gallery(
+figure = gallery(
     [picture_of(way[0]) for way in ways.values()],
     [name.replace(", ", ",\n") for name in ways],
     columns=4,
@@ -175,8 +175,8 @@ by_outline = by_way["a red outline"]
 #   all (exercise 4.3.2).
 # - **The brightness changes the caller's picture in place.** Ours does not.
 #
-# The red outline reaches {=by_outline:.0%}: at this size the line, seven pixels wide as in the released code, hides half
-# of the sticker. On photographs with large models it is a known trick.
+# The red outline reaches {=by_outline:.0%}: the line is seven pixels wide, as in the released code, and at this size it
+# hides most of a small sticker. On large photographs it is a known trick.
 #
 # ## Between a word and a picture
 #
@@ -370,8 +370,8 @@ empty = int((found[failed].flatten(1).amax(dim=1) <= 0.5).sum())
 surest = found[failed].flatten(1).argmax(dim=1, keepdim=True)
 hit = int(exam.masks[failed].flatten(1).gather(1, surest).sum())
 fails = len(failed)
-print(f"{fails} of 150 below 0.3; {empty} of them painted nothing; "
-      f"in {hit} the surest pixel lies on what was meant")
+print(f"{fails} of 150 below 0.3; {empty} of them painted nothing")
+print(f"in {hit} the surest pixel lies on what was meant")
 
 # %% [markdown]
 # In {=hit} of {=fails} failures the model's surest pixel lies on the right sticker: more often unsure than lost. Where it
