@@ -28,20 +28,21 @@ from minimodels.tokenizers import WordPieceTokenizer
 WEIGHTS = tiny.WEIGHTS / "tiny-lavt.safetensors"
 SIZE = 64  # pixels a side that the model reads
 MODEL = {
-    "patch_size": 2,
-    "embed_dim": 24,
-    "depths": (1, 2, 4, 1),
-    "num_heads": (1, 2, 4, 4),
-    "window_size": (4, 8, 8, 4),  # maps have 32, 16, 8 and 4 positions a side: the last two stages see everything
-    "fusion_heads": (1, 1, 1, 1),
-    "decoder_dim": 32,
+    "patch_size": 4,
+    "embed_dim": 44,
+    "depths": (2, 4, 2),
+    "num_heads": (2, 4, 8),
+    "window_size": (8, 8, 4),  # maps have 16, 8 and 4 positions a side: the last two stages see everything
+    "mlp_ratio": 2.0,
+    "fusion_heads": (1, 1, 1),
+    "decoder_dim": 48,
     "max_length": lavt_data.LONGEST,
     "text_dim": 96,
     "text_depth": 2,
     "text_heads": 2,
-    "text_mlp_dim": 384,
+    "text_mlp_dim": 192,
 }
-MATRIX_RATE, OTHER_RATE = 0.002, 0.0008  # Muon's learning rate for the matrices, AdamW's for the rest
+MATRIX_RATE, OTHER_RATE = 0.004, 0.0015  # Muon's learning rate for the matrices, AdamW's for the rest
 TABLE_RATE = 0.005  # AdamW's for the tables of relative positions: at the others' rate "left of" stays unheard for long
 CLASS_WEIGHTS = (0.9, 1.1)  # of background and referent in the cross entropy, as the paper's code has them
 NOT_MUON = ("patch_proj", "token_embedding", "pos", "token_type", "bias_table", "head")
@@ -82,7 +83,7 @@ def make_optimizers(model: nn.Module) -> list[torch.optim.Optimizer]:
 
 @torch.no_grad()
 def point_tables(model: LAVT, strength: float = 1.5) -> None:
-    """Give the four heads of each block in the late stages a direction to begin with: left, right, up, down.
+    """Give the heads of each block in the late stages a direction to begin with: left, right, up, down, and again.
 
     A head's bias is + strength for what lies on its side and - strength for what lies on the other. Tables of small
     random numbers take tens of thousands of pictures to find "left of" by themselves.
@@ -90,10 +91,11 @@ def point_tables(model: LAVT, strength: float = 1.5) -> None:
     for stage in model.backbone.stages:
         for block in stage.blocks:
             table, side = block.attn.relative_bias_table, block.window_size
-            if table.shape[1] == 4:
+            if table.shape[1] % 4 == 0:
                 away = (torch.arange(2 * side - 1, device=table.device) - side + 1.0).clamp(-1, 1)  # query minus key
                 across, down = away.repeat(2 * side - 1), away.repeat_interleave(2 * side - 1)
-                table += strength * torch.stack([across, -across, down, -down], dim=1)
+                sides = torch.stack([across, -across, down, -down], dim=1)  # (rows, 4)
+                table += strength * sides.repeat(1, table.shape[1] // 4)
 
 
 def set_rate(optimizers: list[torch.optim.Optimizer], step: int, steps: int) -> float:

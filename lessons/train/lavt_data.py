@@ -15,8 +15,8 @@ from lessons.stickers.scenes import Dice, Scene, Sticker, draw
 from lessons.stickers.sheet import CLASSES, COLOURABLE, COLOURS, lookalikes
 from lessons.stickers.splits import TRAIN, Split
 
-SHARES = {"class": 0.16, "attribute": 0.12, "place": 0.14, "extreme": 0.12, "relation": 0.24, "absent": 0.22}
-WRONG = 0.2  # the chance that the second sentence is tried to be one that means nothing
+SHARES = {"class": 0.18, "attribute": 0.09, "place": 0.19, "extreme": 0.1, "relation": 0.28, "absent": 0.16}
+WRONG = 0.1  # the chance that the second sentence is tried to be one that means nothing
 ASIDE = 6 * 10**11  # sentences are chosen by dice of their own: seeds of a split that its scenes do not reach
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 LONGEST = 12  # tokens of a sentence, [CLS] and [SEP] among them
