@@ -9,6 +9,7 @@ Notation: B batch    T word tokens (padding included)    C channels of a stage  
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -250,7 +251,8 @@ class LAVT(nn.Module):
         check_size(image, self.backbone.patch_size, len(self.norms))
         x = self.backbone.embed(image)  # (B, h, w, C)
         maps, last = {"patches": channels_first(x)}, len(self.norms)
-        for i, stage in enumerate(self.backbone.stages, 1):
+        stages: Any = self.backbone.stages
+        for i, stage in enumerate(stages, 1):
             x = stage(x)
             fused = self.fusions[i - 1](x, words, mask)
             maps |= {f"V_{i}": channels_first(x), f"F_{i}": channels_first(fused)}
@@ -258,7 +260,7 @@ class LAVT(nn.Module):
             if i < last:
                 x = self.gates[i - 1](x, fused)
                 maps[f"E_{i}"] = channels_first(x)
-                x = stage.merge(x)  # type: ignore[operator]  # (B, h / 2, w / 2, 2 C), rounded up
+                x = stage.merge(x)  # (B, h / 2, w / 2, 2 C), rounded up
         return self.decode(maps, image.shape[-2:])
 
     def decode(self, maps: dict[str, Tensor], size: Sequence[int]) -> dict[str, Tensor]:

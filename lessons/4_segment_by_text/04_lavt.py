@@ -26,7 +26,7 @@ code: minimodels/lavt.py
 #     Its prompt is one vector for the whole sentence, FiLM treats all positions alike, and CLIP had little reason to
 #     keep track of left and right. Word order went the same way in [[3.3]].
 
-# %%
+# %% fold="Finding the pairs"
 import numpy as np
 import torch
 
@@ -66,7 +66,7 @@ asked = {
     for kind in PAIRED
 }
 
-
+# %%
 def follows(kind, masks, which):
     """How often more is painted of the one that a sentence means."""
     points = []
@@ -272,8 +272,8 @@ show(Table(head, rows))
 # ## The maps called Y
 #
 # The decoder begins with the coarsest map and enlarges it step by step, each time with the finer $N_i$ beside it. Its
-# outputs are $Y_3$, $Y_2$, $Y_1$ in the paper's figure 2 (four stages), and the last one is what the two class logits
-# are read from.
+# outputs are $Y_3$, $Y_2$, $Y_1$ in the paper's figure 2 (four stages; tiny LAVT has {=stages}), and the last one is what
+# the two class logits are read from.
 #
 # ::source minimodels.lavt.DecoderStep.forward nodoc
 #

@@ -134,11 +134,11 @@ print(f"for comparison, asked with its place: mean score {told_apart:.2f}")
 #
 # ## Misleading: the sentence is partly false
 #
-# People describe wrongly. Four ways to mislead, each on the scenes of a kind that the model knows:
+# People describe wrongly. Five ways to mislead, each on the scenes of a kind that the model knows:
 #
 # ::predict
 #     "The dog on the left" in a scene with one dog, which stands on the right; "the blue car" where the only car is
-#     red; the words of a right sentence in another order; a right sentence with the noun exchanged for something that
+#     red; the words of a right sentence in reverse order; a right sentence with the noun exchanged for something that
 #     is not there. In which of them is something painted, and on what?
 #
 #     ---
@@ -243,10 +243,8 @@ sure, painted = score(answers["absent"]), (answers["absent"] > 0)
 painted = painted.flatten(1).any(1)
 groups["no such class"] = sure[plain & painted].tolist()
 groups["no such colour, size, relation"] = sure[~plain & painted].tolist()
-silent = {
-    "no such class": (~painted[plain]).float().mean().item(),
-    "other": (~painted[~plain]).float().mean().item(),
-}
+silent = [(~painted[some]).float().mean().item() for some in (plain, ~plain)]
+print(f"left empty: no such class {silent[0]:.0%}, other {silent[1]:.0%}")
 
 generator = np.random.default_rng(0)
 figure, axis = plt.subplots(figsize=(6.4, 2.2), layout="constrained")
