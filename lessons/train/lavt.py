@@ -44,6 +44,7 @@ MODEL = {
 }
 MATRIX_RATE, OTHER_RATE = 0.004, 0.0015  # Muon's learning rate for the matrices, AdamW's for the rest
 TABLE_RATE = 0.005  # AdamW's for the tables of relative positions: at the others' rate "left of" stays unheard for long
+EARLY_SHARE = 0.345  # of the steps: after them other kinds of sentence are asked more often
 CLASS_WEIGHTS = (0.9, 1.1)  # of background and referent in the cross entropy, as the paper's code has them
 NOT_MUON = ("patch_proj", "token_embedding", "pos", "token_type", "bias_table", "head")
 
@@ -136,9 +137,7 @@ def fast_step(device: torch.device):
 class Trainer:
     """Model, optimizers and data of one run; `step(number)` depends on nothing but the state and the number."""
 
-    def __init__(
-        self, steps: int, batch: int, device: str = "cpu", compiled: bool = False, start: Path | None = None
-    ):
+    def __init__(self, steps: int, batch: int, device: str = "cpu", compiled: bool = False, start: Path | None = None):
         self.about: dict = {"steps": steps, "batch": batch}
         self.steps, self.batch, self.device = steps, batch, torch.device(device)
         self.tokenizer = WordPieceTokenizer(lavt_data.vocabulary(), context_length=lavt_data.LONGEST)
@@ -162,7 +161,7 @@ class Trainer:
         """One step on batch / 2 scenes, from the run's first scene on, each with two sentences."""
         scenes = self.batch // 2
         first = self.first_scene + number * scenes
-        pictures, texts, masks = lavt_data.batch(range(first, first + scenes))
+        pictures, texts, masks = lavt_data.batch(range(first, first + scenes), self.mix(number))
         image = measures.normalized(pictures).to(self.device).repeat_interleave(2, dim=0)  # (B, 3, 64, 64)
         ids, real = (part.to(self.device) for part in self.tokenizer(texts, context_length=lavt_data.LONGEST))
         factor = set_rate(self.optimizers, number, self.steps)
@@ -177,6 +176,10 @@ class Trainer:
             optimizer.step()
             optimizer.zero_grad()
         return {"loss": loss.item(), "rate": factor}
+
+    def mix(self, number: int) -> lavt_data.Mix:
+        """What is asked in this step."""
+        return lavt_data.EARLY if number < EARLY_SHARE * self.steps else lavt_data.LATE
 
     def once_a_scene(self, x: Tensor) -> Tensor:
         """The first stage on every second row, then each row twice: in training, two rows in turn are one scene."""

@@ -15,8 +15,21 @@ from lessons.stickers.scenes import Dice, Scene, Sticker, draw
 from lessons.stickers.sheet import CLASSES, COLOURABLE, COLOURS, lookalikes
 from lessons.stickers.splits import TRAIN, Split
 
-SHARES = {"class": 0.18, "attribute": 0.09, "place": 0.19, "extreme": 0.1, "relation": 0.28, "absent": 0.16}
-WRONG = 0.1  # the chance that the second sentence is tried to be one that means nothing
+
+class Mix(NamedTuple):
+    """How often each kind of sentence is asked first, how often the second is tried to be one that means nothing, and
+    how many scenes are hard."""
+
+    shares: dict[str, float]
+    wrong: float
+    hard: float
+
+
+# First the kinds that must choose, until left and right are told apart; then what takes longer: 64 classes, and silence.
+EARLY = Mix(
+    {"class": 0.18, "attribute": 0.09, "place": 0.19, "extreme": 0.1, "relation": 0.28, "absent": 0.16}, 0.1, 0.5
+)
+LATE = Mix({"class": 0.34, "attribute": 0.08, "place": 0.08, "extreme": 0.18, "relation": 0.12, "absent": 0.2}, 0.2, 0.6)
 ASIDE = 6 * 10**11  # sentences are chosen by dice of their own: seeds of a split that its scenes do not reach
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 LONGEST = 12  # tokens of a sentence, [CLS] and [SEP] among them
@@ -92,11 +105,11 @@ def related(sticker: Sticker, alike: list[Sticker], others: list[Sticker]) -> li
     return ways
 
 
-def second(dice: Dice, scene: Scene, first: Meant, noun: str) -> Meant:
+def second(dice: Dice, scene: Scene, first: Meant, noun: str, wrong: float) -> Meant:
     """Another sentence about the scene: of a sticker that is not there, or of another one, mostly of the same class."""
-    wrong = missing(dice, scene) if dice.chance(WRONG) else None
-    if wrong:
-        return wrong
+    nothing = missing(dice, scene) if dice.chance(wrong) else None
+    if nothing:
+        return nothing
     ways = [way for way in every_way(scene) if way.target != first.target] or [first]
     same_class = [way for way in ways if scene.stickers[way.target].name == noun]
     same_kind = [way for way in same_class if way.kind == first.kind]
@@ -126,29 +139,29 @@ def missing(dice: Dice, scene: Scene) -> Meant | None:
     return Meant(f"the {like.name} {dice.pick(free)} the {anchor.name}", "absent", -1) if free else None
 
 
-def question(number: int, split: Split = TRAIN) -> tuple[np.ndarray, np.ndarray, list[Meant]]:
+def question(number: int, mix: Mix = EARLY, split: Split = TRAIN) -> tuple[np.ndarray, np.ndarray, list[Meant]]:
     """Scene `number` (64, 64, 3) uint8, whose pixel is whose (64, 64) uint8, and two sentences."""
     dice = Dice(split.seed(ASIDE + number))
-    kind = _pick_kind(dice)
-    scene, text, _, target, noun = refer.expression(number, split, kind, hard=dice.chance(0.5))
+    kind = pick_kind(dice, mix)
+    scene, text, _, target, noun = refer.expression(number, split, kind, hard=dice.chance(mix.hard))
     picture, owner = draw(scene)
     first = Meant(text, kind, target)
-    return picture, owner, [first, second(dice, scene, first, noun)]
+    return picture, owner, [first, second(dice, scene, first, noun, mix.wrong)]
 
 
-def _pick_kind(dice: Dice) -> str:
-    """One of the kinds of sentence, as often as SHARES says."""
+def pick_kind(dice: Dice, mix: Mix) -> str:
+    """One of the kinds of sentence, as often as the mix says."""
     left = dice.numbers.pop()
-    for kind, share in SHARES.items():
+    for kind, share in mix.shares.items():
         left -= share
         if left < 0:
             return kind
     return kind
 
 
-def batch(numbers: range, split: Split = TRAIN) -> tuple[np.ndarray, list[str], np.ndarray]:
+def batch(numbers: range, mix: Mix = EARLY) -> tuple[np.ndarray, list[str], np.ndarray]:
     """Scenes (S, 64, 64, 3) uint8, their sentences (2 S, the two of a scene side by side), masks (2 S, 64, 64) bool."""
-    drawn = [question(number, split) for number in numbers]
+    drawn = [question(number, mix) for number in numbers]
     asked = [(owner, one) for _, owner, both in drawn for one in both]
     masks = np.stack([(owner == one.target + 1) & (one.target >= 0) for owner, one in asked])
     return np.stack([picture for picture, _, _ in drawn]), [one.text for _, one in asked], masks
