@@ -25,11 +25,17 @@ class Mix(NamedTuple):
     hard: float
 
 
-# First the kinds that must choose, until left and right are told apart; then what takes longer: 64 classes, and silence.
+# First the kinds that must choose, until left and right are told apart; then what takes longer: classes, and silence.
 EARLY = Mix(
-    {"class": 0.18, "attribute": 0.09, "place": 0.19, "extreme": 0.1, "relation": 0.28, "absent": 0.16}, 0.1, 0.5
+    {"class": 0.18, "attribute": 0.09, "place": 0.19, "extreme": 0.1, "relation": 0.28, "absent": 0.16},
+    wrong=0.1,
+    hard=0.5,
 )
-LATE = Mix({"class": 0.34, "attribute": 0.08, "place": 0.08, "extreme": 0.18, "relation": 0.12, "absent": 0.2}, 0.2, 0.6)
+LATE = Mix(
+    {"class": 0.34, "attribute": 0.08, "place": 0.08, "extreme": 0.18, "relation": 0.12, "absent": 0.2},
+    wrong=0.2,
+    hard=0.6,
+)
 ASIDE = 6 * 10**11  # sentences are chosen by dice of their own: seeds of a split that its scenes do not reach
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 LONGEST = 12  # tokens of a sentence, [CLS] and [SEP] among them
