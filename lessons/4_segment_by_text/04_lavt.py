@@ -15,8 +15,8 @@ code: minimodels/lavt.py
 # ## One picture, two sentences
 #
 # Scenes with two stickers of one class: two dogs, two cars. "The red car" means one of them, "the blue car" the other;
-# or "the biggest dog" and "the smallest dog"; or "the dog on the left" and "the dog on the right". Whoever reads the
-# noun alone cannot tell them apart.
+# or "the biggest dog" and "the smallest dog"; or "the dog on the left" and "the dog on the right"; or "the dog left of
+# the tree" and "the dog above the tree". Whoever reads the noun alone cannot tell them apart.
 #
 # ::predict answer="{=clipseg_place:.0%}"
 #     On unseen scenes, how often does tiny CLIPSeg of [[4.1]], whose CLIP has read captions such as "a dog left of a
@@ -58,8 +58,8 @@ def pairs_of(kind, count):
     return found[:count]
 
 
-PAIRED = ("attribute", "extreme", "place")
-pairs = {kind: pairs_of(kind, 40) for kind in PAIRED}
+PAIRED = ("attribute", "extreme", "place", "relation")
+pairs = {kind: pairs_of(kind, 30) for kind in PAIRED}
 images = {kind: np.stack([p[0] for p in pairs[kind]]) for kind in PAIRED}
 asked = {
     kind: [[p[which].text for p in pairs[kind]] for which in (2, 3)]
@@ -98,19 +98,19 @@ clipseg_place = np.mean(
 head = ["two sentences, for instance", "tiny CLIPSeg", "tiny LAVT"]
 show(Table(head, rows))
 
-# %% hide-input alt="Six scenes, one a row. In each row the scene, then what tiny LAVT paints for two sentences that mean two different stickers of one class, and what tiny CLIPSeg paints for the same two." caption="The same picture and two sentences that differ in one word. The first two scenes of each kind, not chosen."
+# %% hide-input alt="Six scenes, one a row. In each row the scene, then what tiny LAVT paints for two sentences that mean two different stickers of one class, and what tiny CLIPSeg paints for the same two." caption="The same picture and two sentences that differ in a word or two. The first scenes of each kind, not chosen."
 from lessons.figures import gallery
 
 pictures, titles = [], []
 for kind in PAIRED:
-    for n in range(2):
+    for n in range(1 + (kind in PAIRED[2:])):
         masks = [m[n] for m in (*by_lavt[kind], *by_clipseg[kind])]
         pictures += [images[kind][n]]
         pictures += [mask.numpy().astype(float) for mask in masks]
         texts = [texts[n] for texts in asked[kind]]
         titles += ["the scene", *(f"LAVT:\n{text}" for text in texts)]
         titles += [f"CLIPSeg:\n{text}" for text in texts]
-figure = gallery(pictures, titles, columns=5, cell=1.28, size=6.5)
+figure = gallery(pictures, titles, columns=5, cell=1.28, size=6)
 
 # %% [markdown]
 # ## Where language enters
@@ -265,15 +265,14 @@ rows = [
              for kind in PAIRED)]
     for name, where in WHERE.items()
 ]
-head = ["the other sentence is heard by", "colour, size", "extreme", "place"]
-show(Table(head, rows))
+show(Table(["the other sentence is heard by", *PAIRED], rows))
 
 # %% [markdown]
 # ## The maps called Y
 #
 # The decoder begins with the coarsest map and enlarges it step by step, each time with the finer $N_i$ beside it. Its
-# outputs are $Y_3$, $Y_2$, $Y_1$ in the paper's figure 2 (four stages; tiny LAVT has {=stages}), and the last one is what
-# the two class logits are read from.
+# outputs are $Y_3$, $Y_2$, $Y_1$ in the paper's figure 2 (four stages; tiny LAVT has {=stages}), and the last one is
+# what the two class logits are read from.
 #
 # ::source minimodels.lavt.DecoderStep.forward nodoc
 #
