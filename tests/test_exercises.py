@@ -18,7 +18,12 @@ from lessons.checker.load import forbidden_use, load_check
 from lessons.exercises import catalogue, lesson_titles, of_lesson
 from tests.alternatives import ALTERNATIVES
 
-LESSONS = ("2.1", "2.2", "2.3", "2.4", "2.5", "2.6", "2.7", "3.1", "3.2", "3.3", "3.4", "3.5", "4.1", "4.2", "4.3", "5.1", "5.2", "5.3")
+LESSONS = (
+    "2.1", "2.2", "2.3", "2.4", "2.5", "2.6", "2.7",
+    "3.1", "3.2", "3.3", "3.4", "3.5",
+    "4.1", "4.2", "4.3",
+    "5.1", "5.2", "5.3",
+)  # fmt: skip
 NUMBERS = list(catalogue())
 # Known mistakes that the checker may name differently, with the reason; at most one in ten may stand here.
 NOT_NAMED: dict[str, str] = {}
