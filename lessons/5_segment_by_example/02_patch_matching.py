@@ -264,7 +264,8 @@ torch.manual_seed(0)
 trained = tiny.load("tiny-clip")
 fresh = CLIP(**trained.about["arguments"])
 untrained = PatchFeatures(fresh, 1)
-untrained.mean, untrained.std = trained.preprocess.mean, trained.preprocess.std
+untrained.mean = trained.preprocess.mean
+untrained.std = trained.preprocess.std
 candidates = {"mean colour": Colour(), "untrained, block 1": untrained}
 for block in range(4):
     candidates[f"tiny CLIP, block {block}"] = matching.ClipFeatures(
@@ -278,7 +279,8 @@ for name, model in candidates.items():
             B = matching.describe(model, [pair.target for pair in some])
         cosines = [matcher.cosine(a, b) for a, b in zip(A, B)]
         best[name, kind] = matching.best_patch(cosines, some, 8)
-    rows.append([name, f"{best[name, 'easy']:.0%}", f"{best[name, 'hard']:.0%}"])
+    rows.append([name, f"{best[name, 'easy']:.0%}",
+                 f"{best[name, 'hard']:.0%}"])
 show(Table(["feature", "easy", "hard"], rows))
 
 # %% [markdown]
