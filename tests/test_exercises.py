@@ -21,7 +21,7 @@ from tests.alternatives import ALTERNATIVES
 LESSONS = (
     "2.1", "2.2", "2.3", "2.4", "2.5", "2.6", "2.7",
     "3.1", "3.2", "3.3", "3.4", "3.5",
-    "4.1", "4.2", "4.3",
+    "4.1", "4.2", "4.3", "4.4", "4.5",
     "5.1", "5.2", "5.3",
 )  # fmt: skip
 NUMBERS = list(catalogue())
