@@ -142,8 +142,9 @@ print(f"for comparison, asked with its place: mean score {told_apart:.2f}")
 #     is not there. In which of them is something painted, and on what?
 #
 #     ---
-#     The noun decides where, the rest decides whether, and the model is no logician: it was trained on absent classes,
-#     colours and relations, so it may refuse those, and has no reason to refuse what it never met.
+#     Something is painted more often than nothing, and then mostly on a sticker that fits a part of the sentence: the
+#     noun, or the place. Absent colours and relations were trained, so they are refused more often than what the model
+#     never met.
 
 # %%
 from lessons.stickers.refer import MIDDLE
@@ -207,10 +208,16 @@ for name, (kind, change) in WAYS.items():
     still = (on_it > 0.5).float().mean().item()
     sure = score(logits)[(logits > 0).flatten(1).any(1)]
     mean = f"{sure.mean():.2f}" if len(sure) else ""
-    rows.append([name, f"{still:.0%}", f"{silent:.0%}", mean])
+    shares = (still, silent, 1 - still - silent)
+    rows.append([name, *(f"{share:.0%}" for share in shares), mean])
     example[name] = (images[0], said[0][1], logits[0])
-head = ["sentence", "still painted", "left empty", "score of the painted"]
+head = ["sentence", "still painted", "empty", "something else", "score"]
 show(Table(head, rows))
+
+# %% [markdown]
+# "Still painted": more than half of the sticker that the sentence was made from. "Something else": a mask, but not
+# there. The score is that of the masks, and those of right sentences about a place have {=told_apart:.2f}: the model
+# does not know that it was misled.
 
 # %% hide-input alt="Five scenes, each with the misleading sentence and what was painted for it." caption="The first scene of each way to mislead, and what was painted."
 pictures, titles = [], []
