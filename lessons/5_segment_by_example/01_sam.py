@@ -332,7 +332,7 @@ print(f"tables: {tuple(attention.rel_h.shape)} and "
 # ## Another click
 #
 # An answer that is nearly right needs a second click where it is wrong, and SAM takes its own answer back as a *mask
-# prompt*. In training the next click is drawn from the pixels that are wrong. (SAM was trained with up to eleven such
+# prompt*. In training the next click is drawn from the pixels that are wrong. (SAM was trained with many such
 # rounds; ours with one, in a quarter of its steps, so do not expect too much of a third click.)
 #
 # ::source lessons.train.sam#correct nodoc
