@@ -11,6 +11,7 @@ from checkpoints_convert.load import load
 from lessons import report
 from lessons import tour_pictures as sheet
 from lessons.stickers.scenes import GRID
+from lessons.tour_match import match_stage
 from lessons.tour_segment import segment_stage
 from lessons.tour_stages import Section, Tour, limits_stage, parity_stage, search_stage, zero_shot_stage
 from minimodels.commands import shared
@@ -22,6 +23,7 @@ STAGES: tuple[tuple[str, Callable[[Tour], Section]], ...] = (
     ("zero-shot", zero_shot_stage),
     ("search", search_stage),
     ("segment", segment_stage),
+    ("match", match_stage),
     ("limits", limits_stage),
     ("parity", parity_stage),
 )
@@ -115,6 +117,7 @@ def ending(folder: Path) -> str:
         folder / "samples": "scenes for zero-shot",
         folder / "scenes": "scenes to search in, with their index",
         folder / "segments": "scenes to segment",
+        folder / "pair": "two scenes and a mask, to match",
     }
     lines = ["wrote", *(f"  {str(path):20s}  {what}" for path, what in wrote.items()), "", "next"]
     return printable_lines([*lines, *(f"  {line}" for line in next_commands(folder))])
@@ -129,10 +132,12 @@ def printable_lines(lines: Sequence[str]) -> str:
 def next_commands(folder: Path) -> list[str]:
     """Commands to try, with the Python that runs now."""
     python = python_name()
+    pair = " ".join(str(folder / "pair" / f"{name}.png") for name in ("reference", "mask", "target"))
     return [
         f"{python} -m minimodels zero-shot {folder / 'samples' / '0000.png'} dog cat rocket castle",
         f'{python} -m minimodels search {folder / "scenes"} "an owl" -o hits.png',
         f'{python} -m minimodels segment {folder / "segments" / "0000.png"} "a key" "a gift" -o segments.png',
+        f"{python} -m minimodels match {pair} --both-ways -o matches.png",
         f"{python} -m checkpoints_convert fetch {shared.OFFICIAL}   # 600 MB, for photographs:",
         f'{python} -m minimodels zero-shot YOUR_PHOTO.jpg "a cat" "a dog" --model {shared.OFFICIAL}',
         f"{python} -m lessons list",

@@ -13,12 +13,15 @@ from torch import Tensor
 
 from lessons import report
 from lessons import tour_pictures as sheet
+from lessons.stickers.questions import one_shot_pair
+from lessons.stickers.scenes import draw
 from lessons.stickers.splits import TEST
 from lessons.tour_stages import Section, Tour
 from lessons.train.matcher_report import mask_iou, paint
 from lessons.train.matching import Pair, make_pair
 from minimodels import tiny_matcher
 from minimodels.drawing import COLOURS
+from minimodels.images import save_picture
 from minimodels.matcher import Matcher, Result
 
 FIRST = 740_000  # pairs of the test split that nothing else uses
@@ -48,6 +51,7 @@ def match_stage(tour: Tour) -> Section:
     """Five pairs both ways; figures over more pairs beside what patches alone and a single click reach."""
     model = tiny_matcher.load()
     trips = [go_and_return(model, make_pair(FIRST + number, TEST, hard=number % 2 == 1)) for number in range(5)]
+    save_pair(tour, FIRST + 1)
     rows, whole = exam_rows(model)
     right = sum(trip.iou >= 0.5 for trip in trips)
     return Section(
@@ -67,6 +71,15 @@ def match_stage(tour: Tour) -> Section:
         ],
         picture_rows(trips),
     )
+
+
+def save_pair(tour: Tour, number: int) -> None:
+    """Reference, mask and target as files, to try the command on."""
+    (scene, chosen), (other, _) = one_shot_pair(number, TEST, hard=number % 2 == 1)
+    (picture, owner), (target, _) = draw(scene), draw(other)
+    mask = (owner == chosen + 1).astype(np.uint8) * 255
+    for name, pixels in (("reference", picture), ("mask", mask), ("target", target)):
+        save_picture(Image.fromarray(pixels), tour.folder / "pair" / f"{name}.png")
 
 
 def go_and_return(model: Matcher, pair: Pair) -> Trip:
