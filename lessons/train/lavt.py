@@ -44,7 +44,7 @@ MODEL = {
 }
 MATRIX_RATE, OTHER_RATE = 0.004, 0.0015  # Muon's learning rate for the matrices, AdamW's for the rest
 TABLE_RATE = 0.005  # AdamW's for the tables of relative positions: at the others' rate "left of" stays unheard for long
-EARLY_SHARE = 0.345  # of the steps: after them other kinds of sentence are asked more often
+PHASES = ((0.345, lavt_data.EARLY), (0.69, lavt_data.LATE), (1.0, lavt_data.LAST))  # up to which share of the steps
 CLASS_WEIGHTS = (0.9, 1.1)  # of background and referent in the cross entropy, as the paper's code has them
 NOT_MUON = ("patch_proj", "token_embedding", "pos", "token_type", "bias_table", "head")
 
@@ -179,7 +179,7 @@ class Trainer:
 
     def mix(self, number: int) -> lavt_data.Mix:
         """What is asked in this step."""
-        return lavt_data.EARLY if number < EARLY_SHARE * self.steps else lavt_data.LATE
+        return next(mix for until, mix in PHASES if number < until * self.steps)
 
     def once_a_scene(self, x: Tensor) -> Tensor:
         """The first stage on every second row, then each row twice: in training, two rows in turn are one scene."""

@@ -36,6 +36,11 @@ LATE = Mix(
     wrong=0.2,
     hard=0.6,
 )
+LAST = Mix(
+    {"class": 0.36, "attribute": 0.06, "place": 0.05, "extreme": 0.14, "relation": 0.09, "absent": 0.3},
+    wrong=0.3,
+    hard=0.7,
+)
 ASIDE = 6 * 10**11  # sentences are chosen by dice of their own: seeds of a split that its scenes do not reach
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 LONGEST = 12  # tokens of a sentence, [CLS] and [SEP] among them
