@@ -327,7 +327,7 @@ show(Table(["reader", *(f"{kind}: {len(where(words)[0])} gaps"
 # "Any word" stays far from 100 % for both, and should: nobody can know which animal stood in "a ___ on water".
 # Look at single gaps instead. The bars are probabilities (softmax of the scores):
 
-# %% alt="Four sentences with a gap, and for each of the two readers the three likeliest words with their probabilities as bars. The reader of both sides is nearly sure of in before the sky and of at before night, and puts three colours before dog; the other one says on both times and spreads its guesses for the colour. For a ___ on water neither is sure of anything." caption="Three likeliest words for a gap."
+# %% alt="Four sentences with a gap, and for each of the two readers the three likeliest words with their probabilities as bars. The reader of both sides is nearly sure of in before the sky, and puts red, yellow and blue before dog; before night it says on, and at comes second. The other one says on in both cases, hardly any colour before dog, and small or big where the noun of a ___ on water is missing; there the first one spreads its guesses over many nouns." caption="Three likeliest words for a gap."
 gaps = ["a star [MASK] the sky", "a cat [MASK] night",
         "a small [MASK] dog on grass", "a [MASK] on water"]
 figure, axes = plt.subplots(2, 4, figsize=(6.6, 3.4), layout="constrained",
@@ -353,6 +353,9 @@ for column, text in enumerate(gaps):
 plt.show()
 
 # %% [markdown]
+# In "a ___ on water" the first reader knows that a noun is missing, though not which; the other one expects a size. And it is not
+# perfect: "a cat on night" is what 350 steps on one core leave behind.
+#
 # The real BERT hides 15 % of the words of books and of Wikipedia; of those it shows `[MASK]` for 80 %, a random word for
 # 10 % and the word itself for 10 %, because nobody will write `[MASK]` when it is used (section 3.1, task 1). Its
 # second task, whether two texts follow each other, trained the *pooler*, a tanh layer over `[CLS]`. LAVT ([[4.4]])
