@@ -147,7 +147,9 @@ def paint(vectors):
 
 
 scenes = exams["plain"].targets[:6]
-painted = {name: paint(features(model, scenes)) for name, model in models.items()}
+painted = {
+    name: paint(features(model, scenes)) for name, model in models.items()
+}
 figure, axes = plt.subplots(3, 6, figsize=(6.4, 3.4), layout="constrained")
 for column in range(6):
     axes[0, column].imshow(scenes[column])
