@@ -34,7 +34,11 @@ COMMAND = "python -m tests.report"
 LIBRARIES = ("torch", "torchvision", "timm", "transformers", "open_clip_torch", "pillow")
 SEEDS = 3
 Row = dict[str, Any]
-FILES = {"tokenizer": "tokenizers", "LAVT": "lavt"}  # what no library has, or is no model class: its file in minimodels
+FILES = {
+    "tokenizer": "tokenizers",
+    "LAVT": "lavt",
+    "Matcher": "matcher",
+}  # what no library has, or is no model class: its file in minimodels
 
 
 @dataclass(frozen=True)

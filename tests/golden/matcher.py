@@ -241,4 +241,19 @@ def low_logits(model: matcher.Matcher, found: matcher.Result, target: Tensor) ->
     return torch.cat(low)[nearest, ::2, ::2]
 
 
+def is_inside(name: str) -> bool:
+    """Features, similarities and k-means lie inside; points, proposals, scores and masks are answers."""
+    inside = ("feats", "out.S", "out.C", "sim", "low_res", "k4", "k8", "kmeans")
+    return any(word in name for word in inside) and "scores" not in name
+
+
+ROWS = {
+    f"{kind}_{case}": "Matcher"
+    for kind, cases in {
+        "match": ("dense", "empty_even", "empty_mask", "fallback", "fewshot", "oneshot", "thin"),
+        "scores": ("fewshot", "oneshot"),
+        "e2e": ("fewshot", "nms", "part", "semantic", "whole"),
+    }.items()
+    for case in cases
+} | {"sampler": "Matcher"}
 KINDS = {"match": run_match, "sampler": run_sampler, "scores": run_scores, "e2e": run_e2e}
