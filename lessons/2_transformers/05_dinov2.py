@@ -390,8 +390,9 @@ show(Table(["grid", "by size", "by size, smoothed"], rows))
 with torch.no_grad():
     image = report.normalized(exams["hard"].targets[:1], taught)
     everything = taught.encode(image)
-after = torch.nn.functional.normalize(everything.patches[0], dim=-1)
-before = torch.nn.functional.normalize(taught.patch_features(image)[0], dim=-1)
+normalize = torch.nn.functional.normalize
+after = normalize(everything.patches[0], dim=-1)
+before = normalize(taught.patch_features(image)[0], dim=-1)
 gap = (after @ after.T - before @ before.T).abs()
 print({name: tuple(t.shape) for name, t in everything._asdict().items()})
 print(f"cosines of two patches differ by up to {gap.max():.2f}")
