@@ -23,19 +23,18 @@ from lessons.diagrams import Drawing, Table, show
 
 words = ["[CLS]", "left", "of", "a", "tree", "[SEP]", "[PAD]"]
 drawing = Drawing(
-    640, 196, "Two grids of seven tokens by seven. Left, CLIP: each token sees "
-    "itself and what stands before it, a triangle. Right, BERT: each token "
+    640, 190, "Two grids of seven tokens by seven. Left, CLIP: each token "
+    "sees itself and what stands before it, a triangle. Right, BERT: each token "
     "sees every token but the padding, a full square without its last column")
 for left, name, seen in (
         (96, "CLIP: causal", lambda i, j: j <= i),
         (428, "BERT: both ways, padding hidden", lambda i, j: j < 6)):
     drawing.text(left + 70, 14, name)
+    drawing.grid(left, 24, 20, [[float(seen(i, j)) for j in range(7)]
+                                for i in range(7)], tone="blue")
     for i, word in enumerate(words):
-        drawing.text(left - 6, 37 + 22 * i, word, anchor="end", size=11)
-        for j in range(7):
-            tone = "blue" if seen(i, j) else "grey"
-            drawing.box(left + 20 * j, 24 + 22 * i, 18, 20, "", tone=tone)
-    drawing.text(left + 70, 190, "looks at: left to right, as listed", size=11)
+        drawing.text(left - 6, 34 + 20 * i, word, anchor="end", size=11)
+    drawing.text(left + 70, 178, "columns: the same tokens in order", size=11)
 show(drawing)
 
 # %% [markdown]
@@ -59,7 +58,8 @@ show(drawing)
 from minimodels.tokenizers import SPECIALS, WordPieceTokenizer, longest_match
 
 PIECES = [*SPECIALS, "un", "play", "##play", "##able", "##a", "##ble",
-          "playing", "##ing", "##s", "the", "dog", "cafe", "!", "'", "t", "don"]
+          "playing", "##ing", "##s", "the", "dog", "cafe", "!", "'", "t",
+          "don"]
 for word in ["playing", "plays", "unplayable", "unplayed", "dogs", "cat"]:
     print(f"{word:11}", *longest_match(word, set(PIECES)))
 
@@ -93,7 +93,7 @@ texts = ["The café!", "Don't play", "dog\u00ads", "dog\u200b\u200d s", "犬dog"
          "the [SEP] dog", "🦊"]
 show(Table(["text", "uncased", "cased"], [
     [ascii(text)[1:-1] if not text.isprintable() else text,
-     " ".join(tokenizer.pieces(text)), " ".join(cased.pieces(text))]
+     ", ".join(tokenizer.pieces(text)), ", ".join(cased.pieces(text))]
     for text in texts]))
 
 # %% [markdown]
