@@ -5,6 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
+from lessons.stickers.questions import one_shot_pair
+from lessons.stickers.scenes import draw
+from lessons.stickers.splits import TEST
 from minimodels import tiny, tiny_matcher
 from minimodels.__main__ import main
 from minimodels.clip import CLIP
@@ -160,6 +163,24 @@ def test_models_that_do_not_fit(run, models, change, told):
 def test_sizes_that_are_no_multiple(here, models, capsys):
     code = main(["match", "ref.png", "mask.png", "target.png", "--model", models, "--size", "33"])
     assert code == 2 and "no multiple of the 4 pixels" in capsys.readouterr().err
+
+
+@pytest.mark.skipif("tiny-sam" not in tiny.names(), reason="there are no weights of tiny SAM")
+def test_the_embedded_matcher_finds_a_sticker_and_misses_an_absent_one(here, capsys):
+    """As a person types it, with no model named: an owl in a scene with one, and in a scene without."""
+    for name, number in (("there", 20), ("absent", 21)):
+        (scene, chosen), (target, other) = one_shot_pair(number, TEST, hard=True)
+        for file, pixels in ((f"{name}-ref", draw(scene)[0]), (name, draw(target)[0])):
+            Image.fromarray(pixels).save(f"{file}.png")
+        if name == "there":
+            Image.fromarray((draw(scene)[1] == chosen + 1).astype(np.uint8) * 255).save("owl.png")
+            right = draw(target)[1] == other + 1
+    code = main(["match", "there-ref.png", "owl.png", "there.png", "absent.png", "--masks", "m", "--both-ways"])
+    out, err = capsys.readouterr()
+    assert code == 0 and err == "" and "absent.png: not found" in out
+    mask = np.array(Image.open(here / "m" / "there-mask.png")) > 0
+    assert (mask & right).sum() > 0.6 * (mask | right).sum()
+    assert float(out.split("round trip IoU ")[1].split()[0]) > 0.5
 
 
 # ---------------------------------------------------------------- features of a ViT or a CLIP
