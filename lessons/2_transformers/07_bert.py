@@ -25,7 +25,8 @@ words = ["[CLS]", "left", "of", "a", "tree", "[SEP]", "[PAD]"]
 drawing = Drawing(
     640, 190, "Two grids of seven tokens by seven. Left, CLIP: each token "
     "sees itself and what stands before it, a triangle. Right, BERT: each "
-    "token sees every token but the padding, a full square without its last column")
+    "token sees every token but the padding, a full square without its "
+    "last column")
 for left, name, seen in (
         (96, "CLIP: causal", lambda i, j: j <= i),
         (428, "BERT: both ways, padding hidden", lambda i, j: j < 6)):
