@@ -18,7 +18,7 @@ code: minimodels/matcher.py
 # bricks. SAM draws fine masks, of anything, and does not know *what* is looked for. Matcher (Liu et al. 2024) joins them
 # in three steps:
 
-# %%
+# %% hide-input
 from lessons.diagrams import Drawing, Table, show
 
 drawing = Drawing(620, 150, "Matcher: reference and target give features; "
