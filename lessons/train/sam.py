@@ -216,7 +216,7 @@ def train(arguments: argparse.Namespace) -> None:
 def main(words: list[str] | None = None) -> int:
     """The command line: 0 done, 1 a bar was missed, 2 a mistake in what was given."""
     parser = argparse.ArgumentParser(prog="python -m lessons.train.sam", description=__doc__.splitlines()[0])
-    loop.add_options(parser, WEIGHTS, steps=4000, every=200, run="runs/sam")
+    loop.add_options(parser, WEIGHTS, steps=2000, every=100, run="runs/sam")
     parser.set_defaults(batch=16)
     parser.add_argument("--json", type=Path, metavar="FILE", help="with --evaluate: write the figures there too")
     arguments = parser.parse_args(words)
