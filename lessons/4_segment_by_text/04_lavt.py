@@ -280,7 +280,7 @@ show(Table(["the other sentence is heard by", *PAIRED], rows))
 # released code the decoder's **inputs** are called Y1 to Y4, and there Y1 is the normalised $F_1$, which knows nothing
 # of the coarser stages yet. `LAVT.maps` has both, as "Y_1" and "N_1":
 
-# %% alt="Four sentences, one a row. Each row shows the scene, the mask, the first channel and the mean over channels of the decoder's last map, and the same two of the normalised F_1. The decoder's map differs from sentence to sentence at the sticker that is meant; the normalised F_1 hardly differs." caption="One picture, four sentences. Y_1 of the paper's figure is the decoder's last map; what the released code's comments call Y1 is N_1. Each map has its own colour scale, dark is low."
+# %% alt="Four sentences, one a row. Each row shows the scene, the mask, the first channel and the mean over channels of the decoder's last map, and the same two of the normalised F_1. The decoder's map differs from sentence to sentence, most where stickers are; the normalised F_1 hardly differs." caption="One picture, four sentences. Y_1 of the paper's figure is the decoder's last map; what the released code's comments call Y1 is N_1. Each map has its own colour scale, dark is low."
 from minimodels.lavt import READINGS_OF_Y1
 
 image, owner, first, second = pairs["place"][1]
@@ -317,7 +317,7 @@ print(f"left against right: Y_1 {apart_y:.2f}, N_1 {apart_n:.2f} spreads")
 # %% [markdown]
 # A single channel need not show anything: what the head reads is spread over all {=maps["Y_1"].shape[1]} of them. The
 # two readings differ: between "{=four_texts[0]}" and "{=four_texts[1]}", $Y_1$ moves by {=apart_y:.2f} of its
-# spread and $N_1$ by {=apart_n:.2f}.
+# spread and $N_1$ by {=apart_n:.2f}. (Not every mask need be right: [[4.5]] is about those that are not.)
 #
 # ## Nine changes and what they cost
 #

@@ -69,7 +69,7 @@ print(f"absent ({exam['absent'].texts[1]} ...): left empty {empty:.0%}")
 # LAVT has no score for a whole answer. The obvious one: the mean probability of the pixels it painted (a softmax over
 # the two classes). Below, for each kind, the answer with the lowest IoU among these {=COUNT}, with that score.
 
-# %% hide-input alt="For each kind of sentence the worst answer: the scene, the pixels that are meant, and what was painted, with its IoU and its score. Several of the wrong answers are painted cleanly on another sticker, with high scores." caption="The worst answer of each kind: the scene, what is meant, what was painted. Wrong, and often as sure as a right one. For the absent kind: the largest area painted."
+# %% hide-input alt="For each kind of sentence the worst answer: the scene, the pixels that are meant, and what was painted, with its IoU and its score. Some answers are empty, some ragged, some painted cleanly on another sticker with a high score." caption="The worst answer of each kind: the scene, what is meant, what was painted. Some were painted with a high score. For the absent kind: the largest area painted."
 from textwrap import fill
 
 from lessons.figures import gallery
@@ -142,9 +142,9 @@ print(f"for comparison, asked with its place: mean score {told_apart:.2f}")
 #     is not there. In which of them is something painted, and on what?
 #
 #     ---
-#     Something is painted more often than nothing, and then mostly on a sticker that fits a part of the sentence: the
-#     noun, or the place. Absent colours and relations were trained, so they are refused more often than what the model
-#     never met.
+#     What training knew as absent, a wrong colour or a noun that is not there, is mostly refused. A wrong side was never
+#     trained for a class that is there once: it is refused less often, and in its place something is painted that fits a
+#     part of the sentence, another thing on that side.
 
 # %%
 from lessons.stickers.refer import MIDDLE
@@ -216,8 +216,8 @@ show(Table(head, rows))
 
 # %% [markdown]
 # "Still painted": more than half of the sticker that the sentence was made from. "Something else": a mask, but not
-# there. The score is that of the masks, and those of right sentences about a place have {=told_apart:.2f}: the model
-# does not know that it was misled.
+# there. The score is that of the masks; answers to right sentences about a place have {=told_apart:.2f} on average.
+# Lower scores give some of the misled answers away, and the pictures show that others are as sure as any.
 
 # %% hide-input alt="Five scenes, each with the misleading sentence and what was painted for it." caption="The first scene of each way to mislead, and what was painted."
 pictures, titles = [], []
@@ -336,7 +336,7 @@ show(Table(["referents", "overall IoU", "mean IoU", *levels], rows))
 #     A colleague sets the threshold so that 95 % of the absent referents in a test set are refused, and ships it. Users
 #     complain that it often marks the wrong person. What helps?
 #
-#     - [ ] A higher threshold :: It refuses more, right and wrong answers alike; a wrong choice is often just as sure.
+#     - [ ] A higher threshold :: It refuses more, right and wrong answers alike; some wrong choices are just as sure.
 #     - [x] Training on scenes in which the noun alone does not suffice, and measuring the choice by itself :: The exam
 #       above asks for exactly that, one kind of sentence at a time.
 #     - [ ] A better decoder, for cleaner masks :: Then the wrong person is marked with a cleaner mask.
