@@ -142,9 +142,9 @@ print(f"for comparison, asked with its place: mean score {told_apart:.2f}")
 #     is not there. In which of them is something painted, and on what?
 #
 #     ---
-#     What training knew as absent, a wrong colour or a noun that is not there, is mostly refused. A wrong side was never
-#     trained for a class that is there once: it is refused less often, and in its place something is painted that fits a
-#     part of the sentence, another thing on that side.
+#     What training knew as absent, a wrong colour or a noun that is not there, is mostly refused. A wrong side was
+#     never trained for a class that is there once: it is refused less often, and something else is painted that fits a
+#     part of the sentence.
 
 # %%
 from lessons.stickers.refer import MIDDLE
