@@ -175,7 +175,8 @@ def segment(model: SAM, image: Image.Image, options: argparse.Namespace) -> Answ
 def everything(model: SAM, image: Image.Image) -> Answer:
     """All that the automatic generator finds, the largest first, so that small ones are painted over large ones."""
     side = EVERYTHING_SIDE[sticker_model(model)]
-    proposals = MaskGenerator(model, points_per_side=side, keep=Keep())(image)
+    keep = Keep(iou=0.5, stability=0.8) if sticker_model(model) else Keep()  # tiny-sam's clicks meant several things
+    proposals = MaskGenerator(model, points_per_side=side, keep=keep)(image)
     proposals.sort(key=lambda proposal: -proposal.area)
     masks = np.array([proposal.mask for proposal in proposals]).reshape(-1, image.height, image.width)
     return Answer(torch.from_numpy(masks), [proposal.predicted_iou for proposal in proposals])
