@@ -270,6 +270,11 @@ show(
 # %% alt="Lines over the number of training scenes: the share of right patches on hard pairs, one line for each of the blocks, and a dashed line for tiny-vit, which learned from labels." caption="Hard pairs of the validation split (100, so a line jumps by a few points). Dashed: tiny-vit, which learned the 64 names ([[2.3]])."
 log = json.loads(Path("minimodels/weights/tiny-dinov2.log.json").read_text())
 lines = log["log"]
+kept = log.get("kept_step", lines[-1]["step"]) * log["batch"]
+first, last = lines[0], lines[-1]
+end = numbers["depth"] - 1
+was_plain, now_plain = (line[f"plain_{end}"] for line in (first, last))
+was_hard, now_hard = (line[f"hard_{end}"] for line in (first, last))
 figure, axis = plt.subplots(figsize=(6.2, 2.8), layout="constrained")
 for block in range(numbers["depth"]):
     axis.plot(
@@ -316,14 +321,19 @@ fresh_right = measured["untrained DINOv2", "hard"]["right"]
 # Read the table with care. On hard pairs the self-taught patches are right in {=100 * taught_right:.1f} of 100, the
 # same network untrained in {=100 * fresh_right:.1f}; with 500 pairs, two points more or less are chance. The best is
 # *{=best}*: this world has exactly the 64 classes whose names `tiny-vit` was told, and labels that fit the question
-# are hard to beat. What self-distillation lacks here is scenes: {=lines[-1]['images']:,} of them, a few minutes of one
-# core, beside 142 million photographs. Nobody has labels for those; there the frozen features of DINOv2 are ahead of
+# are hard to beat. What self-distillation lacks here is scenes: {=kept:,} of them, minutes of one core,
+# beside 142 million photographs. Nobody has labels for those; there the frozen features of DINOv2 are ahead of
 # models trained with captions on most of the paper's dense tasks (section 7.4), and Matcher uses them ([[5.2]]). The
 # book's own small Matcher takes the patches that match best in this table's world, with labels or captions ([[5.3]]).
 #
-# Look at the blocks in the figure, too. The losses act on the last one, and it need not be the best for matching: to
-# know a patch's other crop again, its surroundings are a good sign, and in the second scene of a pair the surroundings
-# are others. What a model says at its end is what its loss asked for, and no loss here asked for matching.
+# Look at the blocks in the figure, too. From the first point to the last the loss fell from {=first['loss']:.1f} to
+# {=last['loss']:.1f}: the student learned what it was asked. On plain pairs the last block went from {=was_plain:.0%} to
+# {=now_plain:.0%}, on hard ones from {=was_hard:.0%} to {=now_hard:.0%}, and the first block, which sees little more
+# than colours, stayed ahead of it.
+# The losses act on the last block, and it need not be the best for matching: to know a spot again in another crop, its
+# surroundings are a good sign, and in the second scene of a pair the surroundings are others. What a model says at its
+# end is what its loss asked for, and no loss here asked for matching. So the run was stopped, and the weights of the
+# point that did best on validation were kept.
 #
 # ## The parts of the real one
 #
@@ -395,9 +405,15 @@ after = normalize(everything.patches[0], dim=-1)
 before = normalize(taught.patch_features(image)[0], dim=-1)
 gap = (after @ after.T - before @ before.T).abs()
 print({name: tuple(t.shape) for name, t in everything._asdict().items()})
-print(f"cosines of two patches differ by up to {gap.max():.2f}")
+factors = taught.norm.weight
+print(f"the norm's factors: {factors.min():.2f} to {factors.max():.2f}")
+print(f"cosines of two patches differ by up to {gap.max():.4f}")
 
 # %% [markdown]
+# As long as the norm's factors lie near 1, as at the start of a training, the two agree; the longer a model learns, the
+# further they part. Which of the two to hand on is not a matter of taste: it must be the one that the next model
+# expects.
+#
 # ## Write it yourself
 #
 # Five exercises, each checked against a reference: the gated MLP, positions the official way, Sinkhorn, a loss that
