@@ -208,8 +208,8 @@ emd_only = hard["sampled, EMD"]
 # - The earth mover's distance is that judge: {=emd_only:.2f}. Purity, coverage and merging move it by a few hundredths
 #   here, and the whole reaches {=whole:.2f}. An oracle that picks the best proposal would
 #   reach {=best:.2f}: what is missing is in SAM's masks more than in the choice.
-# - Without the way back of [[5.2]] it is {=forward:.2f}. On these small scenes sampler and scores forgive much of what
-#   it would have removed. Pictures of 37 x 37 patches have more to remove; an ablation is true where it was measured.
+# - Without the way back of [[5.2]] it is {=forward:.2f}: sampler and scores forgive a part of what it would have removed.
+#   How much a stage adds depends on the others; an ablation is true where it was measured.
 #
 # ## Not there
 #
