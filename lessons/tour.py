@@ -12,6 +12,7 @@ from lessons import report
 from lessons import tour_pictures as sheet
 from lessons.stickers.scenes import GRID
 from lessons.tour_match import match_stage
+from lessons.tour_refer import refer_stage
 from lessons.tour_segment import segment_stage
 from lessons.tour_stages import Section, Tour, limits_stage, parity_stage, search_stage, zero_shot_stage
 from minimodels.commands import shared
@@ -23,6 +24,7 @@ STAGES: tuple[tuple[str, Callable[[Tour], Section]], ...] = (
     ("zero-shot", zero_shot_stage),
     ("search", search_stage),
     ("segment", segment_stage),
+    ("refer", refer_stage),
     ("match", match_stage),
     ("limits", limits_stage),
     ("parity", parity_stage),
@@ -117,6 +119,7 @@ def ending(folder: Path) -> str:
         folder / "samples": "scenes for zero-shot",
         folder / "scenes": "scenes to search in, with their index",
         folder / "segments": "scenes to segment",
+        folder / "sentences": "scenes to ask for one thing among others",
         folder / "pair": "two scenes and a mask, to match",
     }
     lines = ["wrote", *(f"  {str(path):20s}  {what}" for path, what in wrote.items()), "", "next"]
@@ -138,6 +141,8 @@ def next_commands(folder: Path) -> list[str]:
         f'{python} -m minimodels search {folder / "scenes"} "an owl" -o hits.png',
         f'{python} -m minimodels segment {folder / "segments" / "0000.png"} "a key" "a gift" -o segments.png',
         f"{python} -m minimodels match {pair} --both-ways -o matches.png",
+        f'{python} -m minimodels segment {folder / "sentences" / "0000.png"} "the shoe on the left" '
+        '"the shoe on the right" --model tiny-lavt',
         f"{python} -m checkpoints_convert fetch {shared.OFFICIAL}   # 600 MB, for photographs:",
         f'{python} -m minimodels zero-shot YOUR_PHOTO.jpg "a cat" "a dog" --model {shared.OFFICIAL}',
         f"{python} -m lessons list",

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lessons import report, tour, tour_match, tour_segment, tour_stages
+from lessons import report, tour, tour_match, tour_refer, tour_segment, tour_stages
 from lessons.stickers.scenes import Dice, single_scene
 from lessons.stickers.sheet import CLASS_NUMBER
 from lessons.stickers.splits import TEST
@@ -60,6 +60,7 @@ def small(monkeypatch):
     monkeypatch.setattr(tour_stages, "ROUNDS", 1)
     monkeypatch.setattr(tour_stages, "PARITY", ())
     monkeypatch.setattr(tour_segment, "EXAM", 4)
+    monkeypatch.setattr(tour_refer, "EXAM", 4)
     monkeypatch.setattr(tour_match, "EXAM", 1)
 
 
@@ -96,7 +97,7 @@ def test_the_whole_tour(place, small, capsys, model_file, monkeypatch):
     assert "minimodels segment" in out and "minimodels match" in out
     assert open_image(place / "out/tour.png").width == tour.sheet.WIDTH
     page = Page((place / "out/index.html").read_text(encoding="utf-8"))
-    assert len(page.images) == 10 + 4 * 5 + 5 + 5 + 5 + 5 * 3 + 2
+    assert len(page.images) == 10 + 4 * 5 + 5 + 5 + 5 + 5 + 5 * 3 + 2
     assert all(image["alt"].startswith(("a ", "an ")) for image in page.images)
     assert all(link.startswith("data:image/") for link in page.links)
     assert all(after - before <= 1 for before, after in zip(page.headings, page.headings[1:]))
