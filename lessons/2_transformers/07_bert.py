@@ -215,7 +215,7 @@ first, masked = moved["without"][1], max(moved["with the mask"])
 # words in).
 #
 # Do it in small, with captions of Sticker World. **Both readers have the same block and the same task; one of them is made
-# causal.** The vocabulary is every word of the captions:
+# causal.** They are tiny: one block, 64 numbers a token. The vocabulary is every word of the captions:
 
 # %%
 from lessons.stickers import exams
