@@ -85,7 +85,7 @@ print(f"score {found.score:.2f}, IoU with the truth {iou:.2f}")
 # With many matches, the points are clustered first and sets are drawn from the cluster centres: k-means, whose first
 # centres are drawn far from each other (k-means++, exercise 5.3.1).
 
-# %% alt="The target four times with clicks and the surest mask for them. A click on the penguin gives the penguin, one on the owl the owl, two on the owl the owl again; two on the owl and one on the penguin give owl, penguin and tractor." caption="A few point sets and SAM's surest mask for each."
+# %% alt="The target four times with clicks and the surest mask for them. A click on the penguin gives the penguin, one on the owl the owl, two on the owl the owl again; two on the owl and one on the penguin give the owl with pieces of something else." caption="A few point sets and SAM's surest mask for each."
 import matplotlib.pyplot as plt
 from matplotlib.colors import ListedColormap
 
