@@ -108,7 +108,7 @@ class TestList:
         assert len(start) == 1  # aligned
 
     def test_words_and_json(self, capfd):
-        assert len(run(capfd, "list", "timm", "large").splitlines()) == 2
+        assert len(run(capfd, "list", "timm", "large", "augreg").splitlines()) == 2  # the heading and one
         entries = json.loads(run(capfd, "list", "vit-b/32", "archive", "--json"))
         assert [entry["name"] for entry in entries] == ["ViT-B/32"]
         assert entries[0]["files"][0]["sha256"].startswith("40d36571")

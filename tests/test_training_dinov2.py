@@ -12,6 +12,7 @@ from lessons.stickers.splits import VAL
 from lessons.train import dinov2, dinov2_report, loop
 from minimodels import tiny
 from minimodels.dinov2 import DINOv2
+from minimodels.patch_features import PatchFeatures
 from minimodels.vit import ViT
 
 
@@ -138,6 +139,8 @@ def test_every_layer_of_every_model_is_read(name):
     model, image = tiny.load(name), torch.zeros(1, 3, 128, 128)
     layers = dinov2_report.all_layers(model, image)
     assert [layer.shape for layer in layers] == [(1, 256, 128)] * 4
+    with torch.no_grad():
+        torch.testing.assert_close(layers[1], PatchFeatures(model, 1).patch_features(image))
     if isinstance(model, ViT):
         with torch.no_grad():
             torch.testing.assert_close(model.norm(layers[-1]), model.encode(image)[:, 1:])

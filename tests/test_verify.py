@@ -189,7 +189,7 @@ def test_row_status():
 
 
 @pytest.mark.parity
-@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize("system", [name for name in SYSTEMS if references(name)])  # no library has the others
 def test_verify_a_system(system, device):
     report = verify(system, device=device)
     assert report.ok, f"\n{report}"

@@ -10,6 +10,7 @@ from itertools import product
 
 import numpy as np
 
+from .captions import RELATIONS
 from .exams import Pairs, Singles
 from .refer import Expression
 from .scenes import GRID, Dice, Scene, Sticker, draw, single_scene
@@ -109,4 +110,22 @@ def colour_only_choice(asked: Expression) -> float:
     return float(asked.target in best) / len(best)
 
 
-SHORTCUTS = {"chance": choose_by_chance, "colour only": colour_only_choice, "ignore the relation": ignore_the_relation}
+def forget_the_anchor(asked: Expression) -> float:
+    """The chance of the right sticker for one who hears "the dog left" of "the dog left of the tree" and takes the dog
+    furthest left; where no relation is named, as `ignore_the_relation`."""
+    direction = next((way for words, way in RELATIONS.items() if f" {words} the " in asked.text), None)
+    if direction is None or asked.target < 0:
+        return ignore_the_relation(asked)
+    right, down = direction
+    stickers = asked.scene.stickers
+    out = {n: right * s.x + down * s.y for n, s in enumerate(stickers) if s.name == asked.noun}
+    best = [n for n, value in out.items() if value == max(out.values())]
+    return float(asked.target in best) / len(best)
+
+
+SHORTCUTS = {
+    "chance": choose_by_chance,
+    "colour only": colour_only_choice,
+    "ignore the relation": ignore_the_relation,
+    "forget the anchor": forget_the_anchor,
+}

@@ -8,7 +8,8 @@ kind "absent", for none), and so that no word can be left out. The other sticker
     attribute  "the red car": a car of another colour, another red thing; "the small dog": a big dog, a small thing
     place      "the dog on the left": a second dog, and another thing that lies further left
     extreme    "the biggest dog": smaller dogs, and another thing as big
-    relation   "the dog left of the tree": a second dog that is not, and another thing that is
+    relation   "the dog left of the tree": a second dog that is not, though in 40 % it lies further left in the picture
+               (above or below the tree), and another thing that is
     absent     class, attribute or relation with what is said missing
 """
 
@@ -155,18 +156,29 @@ def _extreme(dice: Dice, split: Split, hard: bool) -> Expression:
 
 
 def _relation(dice: Dice, split: Split, hard: bool, absent: bool = False) -> Expression:
-    """An anchor, one of the class on the side that is meant and another elsewhere, something else on the first side."""
+    """An anchor, one of the class on the side that is meant and another elsewhere, something else on the first side.
+
+    In 40 % the other one lies further out in the direction that is named, but plainly across it seen from the anchor:
+    who forgets the anchor and takes the dog furthest left is wrong there.
+    """
     background, (kind, anchor) = cast(dice, split, 2)
     other = next_allowed(dice.below(len(CLASSES)), background, [kind, anchor])
     words, turned = dice.pick(tuple(RELATIONS)), dice.pick((-1, 1))
     elsewhere = OPPOSITE[words] if dice.chance(0.3) else dice.pick([w for w in RELATIONS if w != words])
-    looks = [(kind, dice.below(2)), (kind, dice.below(2)), (other, SMALL), (anchor, dice.below(2))]
+    further = dice.chance(0.4)
+    sizes = (SMALL, SMALL) if further else (dice.below(2), dice.below(2))  # room for what lies further out
+    looks = [*((kind, size) for size in sizes), (other, SMALL), (anchor, dice.below(2))]
     meant, second, extra, middle = (new_sticker(dice, k, 0.5, size) for k, size in looks)
-    along = dice.between(18, 20)
+    if further:  # 34 across and 21 or 22 along: seen from the anchor, plainly above or below, not left or right
+        along = dice.between(16, 17)
+        placed = beside(second, along + 5, -turned * 34, RELATIONS[words])
+    else:
+        along = dice.between(18, 20)
+        placed = beside(second, dice.between(18, 20), dice.between(-4, 4), RELATIONS[elsewhere])
     stickers = [
-        beside(meant, along, turned * dice.between(8, 10), RELATIONS[words]),
-        beside(second, dice.between(18, 20), dice.between(-4, 4), RELATIONS[elsewhere]),
-        beside(extra, along, -turned * dice.between(8, 10), RELATIONS[words]),
+        beside(meant, along, turned * dice.between(8, 9), RELATIONS[words]),
+        placed,
+        beside(extra, along, -turned * dice.between(8, 9), RELATIONS[words]),
         middle,
     ]
     stickers = anywhere(dice, stickers[1:] if absent else stickers)

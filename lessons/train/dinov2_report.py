@@ -78,8 +78,6 @@ def all_layers(model, image: Tensor) -> list[Tensor]:
         return [model.split(each)[2] for each in tokens]
     tower = model.image_tower if isinstance(model, CLIP) else model
     x = tower.embed(image, resize=True) if isinstance(model, CLIP) else tower.embed(image)
-    if isinstance(model, CLIP):
-        x = tower.norm_pre(x)
     layers = []
     for block in tower.blocks:
         x = block(x)

@@ -137,19 +137,27 @@ def fast_step(device: torch.device):
 class Trainer:
     """Model, optimizers and data of one run; `step(number)` depends on nothing but the state and the number."""
 
-    def __init__(self, steps: int, batch: int, device: str = "cpu", compiled: bool = False, start: Path | None = None):
-        self.about: dict = {"steps": steps, "batch": batch}
+    def __init__(
+        self,
+        steps: int,
+        batch: int,
+        device: str = "cpu",
+        compiled: bool = False,
+        start: Path | None = None,
+        first_scene: int = 0,
+    ):
+        self.about: dict = {"steps": steps, "batch": batch, "first_scene": first_scene}
         self.steps, self.batch, self.device = steps, batch, torch.device(device)
         self.tokenizer = WordPieceTokenizer(lavt_data.vocabulary(), context_length=lavt_data.LONGEST)
         self.numbers = MODEL | {"vocab_size": self.tokenizer.vocab_size}
         torch.manual_seed(0)
         self.model = LAVT(**self.numbers).to(self.device)
-        self.first_scene = 0
+        self.first_scene = first_scene
         if start:
             self.about["start"] = start.name
-            self.first_scene = 10**7  # scenes that the earlier run has not seen
             self.model.load_state_dict(tiny.open_file(start).state_dict())
-        point_tables(self.model)
+        else:
+            point_tables(self.model)
         self.model.tokenize = self.tokenizer  # type: ignore[assignment]
         first = self.model.backbone.stages[0]  # knows nothing of the words yet: runs once a scene, not once a sentence
         self.blocks, first.forward = first.forward, self.once_a_scene  # type: ignore[method-assign]
@@ -199,7 +207,8 @@ def train(arguments: argparse.Namespace) -> None:
     """Run or resume; a checkpoint and a line in the log every `--every` steps; at the end the weights in fp16."""
     torch.set_num_threads(arguments.threads)
     run = Path(arguments.run)
-    trainer = Trainer(arguments.steps, arguments.batch, arguments.device, arguments.compile, arguments.start)
+    start: dict = {"start": arguments.start, "first_scene": arguments.first_scene}
+    trainer = Trainer(arguments.steps, arguments.batch, arguments.device, arguments.compile, **start)
     loop.run(trainer, run, arguments.every, arguments.minutes)
     loop.publish(Path(arguments.out or run / "tiny-lavt.safetensors"), trainer, run, about(trainer))
 
@@ -226,8 +235,10 @@ def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m lessons.train.lavt", description=__doc__.splitlines()[0])
     loop.add_options(parser, WEIGHTS, steps=4000, every=300, run="runs/lavt")
     parser.set_defaults(batch=64)
-    parser.add_argument("--start", type=Path, metavar="WEIGHTS", help="begin with the weights of an earlier run")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="with --evaluate: write the figures there too")
+    add = parser.add_argument
+    add("--start", type=Path, metavar="WEIGHTS", help="begin with the weights of an earlier run")
+    add("--first-scene", type=int, default=0, help="begin with this scene, for one that an earlier run has not seen")
+    add("--json", type=Path, metavar="FILE", help="with --evaluate: write the figures there too")
     arguments = parser.parse_args(words)
     try:
         if arguments.evaluate:

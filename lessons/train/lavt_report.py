@@ -51,6 +51,12 @@ def make_exam(kind: str, split: Split, count: int, hard: bool | None = None) -> 
     return Exam(np.stack([picture for picture, _ in drawn]), np.stack([owner for _, owner in drawn]), asked)
 
 
+def lay_further_out(exam: Exam) -> Exam:
+    """Those of which the sticker that is meant is not the one of its class furthest in the direction that is named."""
+    some = [n for n, one in enumerate(exam.asked) if baselines.forget_the_anchor(one) == 0]
+    return Exam(exam.images[some], exam.owners[some], [exam.asked[n] for n in some])
+
+
 @torch.no_grad()
 def predict(model, images: np.ndarray, texts: list[str], piece: int = 64) -> Float[Tensor, "scenes height width"]:
     """How much surer LAVT is of the referent than of the background, in logits: above 0 is the mask."""
@@ -123,9 +129,10 @@ Unseen seeds and background textures; half of the scenes hard unless it says oth
 intersection over union with the pixels that are meant. Right one: of the stickers of the class that is named, the one
 that is meant has the largest share of its pixels painted (a tie counts as wrong; in the columns of others as a draw).
 Only the noun: the same model, told "the dog" and no more. Colour only: an oracle that is told the pixels of each
-sticker and takes the one whose colours are nearest. Draw: one who reads the noun only and draws among those.
+sticker and takes the one whose colours are nearest. Draw: one who reads the noun only and draws among those. No
+anchor: one who takes "the dog left of the tree" for the dog furthest left; where no relation is named, as draw.
 """
-COLUMNS = ("tiny LAVT", "untrained", "only the noun", "tiny CLIPSeg", "colour only", "draw")
+COLUMNS = ("tiny LAVT", "untrained", "only the noun", "tiny CLIPSeg", "colour only", "draw", "no anchor")
 BARS = {"place": 0.90, "extreme": 0.80, "relation": 0.75}
 
 
@@ -165,12 +172,18 @@ def kind_rows(painters: Painters, name: str, exam: Exam, bar_iou: float | None, 
     """IoU, and where there are several of a class the right choice."""
     masks = painters.masks(exam)
     colour = float(np.mean([baselines.colour_only_choice(one) for one in exam.asked]))
-    drawn = float(np.mean([baselines.ignore_the_relation(one) for one in exam.asked]))
-    rows = [Row(f"{name}, IoU", (*(ious(one, exam).mean().item() for one in masks), colour, drawn), bar_iou)]
+    oracles = (colour, *blind(exam.asked))
+    rows = [Row(f"{name}, IoU", (*(ious(one, exam).mean().item() for one in masks), *oracles), bar_iou)]
     if exam.asked[0].kind in CHOICES:
         values = (chosen(one, exam, ties=number > 0) for number, one in enumerate(masks))
-        rows.append(Row(f"{name}, right one", (*values, colour, drawn), bar))
+        rows.append(Row(f"{name}, right one", (*values, *oracles), bar))
     return rows
+
+
+def blind(asked: list[refer.Expression]) -> tuple[float, float]:
+    """The last two columns."""
+    draw, no_anchor = baselines.ignore_the_relation, baselines.forget_the_anchor
+    return float(np.mean([draw(one) for one in asked])), float(np.mean([no_anchor(one) for one in asked]))
 
 
 def absent_rows(painters: Painters, exam: Exam) -> list[Row]:
@@ -186,8 +199,7 @@ def absent_rows(painters: Painters, exam: Exam) -> list[Row]:
         ("  no such relation", related, None),
     ):
         values = tuple(left_empty(one[torch.from_numpy(some)]) for one in masks)
-        drawn = float(np.mean([baselines.ignore_the_relation(one) for one, yes in zip(exam.asked, some) if yes]))
-        rows.append(Row(name, (*values, 0.0, drawn), bar))
+        rows.append(Row(name, (*values, 0.0, *blind([one for one, yes in zip(exam.asked, some) if yes])), bar))
     return rows
 
 
@@ -200,6 +212,8 @@ def measure(painters: Painters, count: int) -> list[Row]:
     ]
     for kind in CHOICES:
         rows += kind_rows(painters, kind, make_exam(kind, TEST, count), None, BARS.get(kind))
+    outdone = lay_further_out(make_exam("relation", TEST, count))
+    rows += kind_rows(painters, "relation, other further out", outdone, None, None)
     rows += kind_rows(painters, "relation, held-out pairs", make_exam("relation", HELD_OUT, count), None, None)
     return rows + absent_rows(painters, make_exam("absent", TEST, count))
 
