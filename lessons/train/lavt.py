@@ -99,9 +99,9 @@ def point_tables(model: LAVT, strength: float = 1.5) -> None:
                 table += strength * sides.repeat(1, table.shape[1] // 4)
 
 
-def set_rate(optimizers: list[torch.optim.Optimizer], step: int, steps: int) -> float:
-    """A short warm-up, then (1 - step / steps) to the power of 0.9: set it for this step and return the factor."""
-    factor = min(1.0, (step + 1) / max(1, min(200, steps // 25))) * (1 - step / steps) ** 0.9
+def set_rate(optimizers: list[torch.optim.Optimizer], step: int, steps: int, rate: float = 1.0) -> float:
+    """A short warm-up, then (1 - step / steps) to the power of 0.9, times `rate`: set it for this step, return it."""
+    factor = rate * min(1.0, (step + 1) / max(1, min(200, steps // 25))) * (1 - step / steps) ** 0.9
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = group["full_rate"] * factor
@@ -145,8 +145,12 @@ class Trainer:
         compiled: bool = False,
         start: Path | None = None,
         first_scene: int = 0,
+        first_phase: int = 0,
+        rate: float = 1.0,
     ):
-        self.about: dict = {"steps": steps, "batch": batch, "first_scene": first_scene}
+        self.about: dict = {"steps": steps, "batch": batch, "first_scene": first_scene, "first_phase": first_phase}
+        self.about["rate"] = self.rate = rate
+        self.skipped = PHASES[first_phase - 1][0] if first_phase else 0.0  # of the phases, as a share of the steps
         self.steps, self.batch, self.device = steps, batch, torch.device(device)
         self.tokenizer = WordPieceTokenizer(lavt_data.vocabulary(), context_length=lavt_data.LONGEST)
         self.numbers = MODEL | {"vocab_size": self.tokenizer.vocab_size}
@@ -172,7 +176,7 @@ class Trainer:
         pictures, texts, masks = lavt_data.batch(range(first, first + scenes), self.mix(number))
         image = measures.normalized(pictures).to(self.device).repeat_interleave(2, dim=0)  # (B, 3, 64, 64)
         ids, real = (part.to(self.device) for part in self.tokenizer(texts, context_length=lavt_data.LONGEST))
-        factor = set_rate(self.optimizers, number, self.steps)
+        factor = set_rate(self.optimizers, number, self.steps, self.rate)
         attention, autocast = fast_step(self.device)
         with attention:
             with autocast:
@@ -187,7 +191,8 @@ class Trainer:
 
     def mix(self, number: int) -> lavt_data.Mix:
         """What is asked in this step."""
-        return next(mix for until, mix in PHASES if number < until * self.steps)
+        along = self.skipped + (1 - self.skipped) * number / self.steps
+        return next(mix for until, mix in PHASES if along < until)
 
     def once_a_scene(self, x: Tensor) -> Tensor:
         """The first stage on every second row, then each row twice: in training, two rows in turn are one scene."""
@@ -207,7 +212,7 @@ def train(arguments: argparse.Namespace) -> None:
     """Run or resume; a checkpoint and a line in the log every `--every` steps; at the end the weights in fp16."""
     torch.set_num_threads(arguments.threads)
     run = Path(arguments.run)
-    start: dict = {"start": arguments.start, "first_scene": arguments.first_scene}
+    start: dict = {name: getattr(arguments, name) for name in ("start", "first_scene", "first_phase", "rate")}
     trainer = Trainer(arguments.steps, arguments.batch, arguments.device, arguments.compile, **start)
     loop.run(trainer, run, arguments.every, arguments.minutes)
     loop.publish(Path(arguments.out or run / "tiny-lavt.safetensors"), trainer, run, about(trainer))
@@ -238,6 +243,8 @@ def main(words: list[str] | None = None) -> int:
     add = parser.add_argument
     add("--start", type=Path, metavar="WEIGHTS", help="begin with the weights of an earlier run")
     add("--first-scene", type=int, default=0, help="begin with this scene, for one that an earlier run has not seen")
+    add("--first-phase", type=int, default=0, choices=range(len(PHASES)), help="leave out the phases before this one")
+    add("--rate", type=float, default=1.0, help="factor on the learning rates")
     add("--json", type=Path, metavar="FILE", help="with --evaluate: write the figures there too")
     arguments = parser.parse_args(words)
     try:
