@@ -43,9 +43,7 @@ def official_rows() -> list[Row]:
         for theirs, ours in zip((0, 1, 2), (0, 2, 4)):
             hyper = f"{decoder}output_hypernetworks_mlps.{{i}}.layers.{theirs}.{part}"
             rows.append((hyper, f"mask_decoder.mask_mlps.{{i}}.{ours}.{part}"))
-            rows.append(
-                (f"{decoder}iou_prediction_head.layers.{theirs}.{part}", f"mask_decoder.iou_mlp.{ours}.{part}")
-            )
+            rows.append((f"{decoder}iou_prediction_head.layers.{theirs}.{part}", f"mask_decoder.iou_mlp.{ours}.{part}"))
     return rows
 
 

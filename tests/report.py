@@ -107,7 +107,7 @@ def golden_model(folder: Path) -> str | None:
 
 
 def golden_row(model: str, folders: list[Path]) -> Row:
-    """The official numbers: what a model answers, what lies inside it, and what was stored in float32.
+    """The official numbers: what a model answers, what lies inside it, and what was computed or stored in float32.
 
     A system's module may say what lies inside (`is_inside`), and hold gradients against finite differences
     (`gradients`) where no library has the model.
@@ -123,7 +123,7 @@ def golden_row(model: str, folders: list[Path]) -> Row:
             raise SystemExit("\n".join([f"{model} does not give the official numbers:", *wrong]))
         for line in lines:
             single = line.name in case.arrays and case.arrays[line.name].dtype == np.float32
-            (low if single else inside if hidden(line.name) else outputs).append(line)
+            (low if single or line.ok is None else inside if hidden(line.name) else outputs).append(line)
     held = "" if differences is None else f"; gradients against finite differences, {differences:.0e} apart at most"
     return {
         "what": f"official numbers: {', '.join(folder.name for folder in folders)}{held}",

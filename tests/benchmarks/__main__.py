@@ -31,11 +31,10 @@ def main() -> int:
     works = [work for work in WORKS if options.only.lower() in work.name.lower()]
     print(f"{machine()}\n{'':46} {'ours':>9} {'reference':>9}  ratio   bar  noise   memory", flush=True)
     rows = [line(work) for work in works]
-    if options.only and options.json.exists():  # measured again: the other lines stay as they were
-        again = {row["work"]: row for row in rows}
-        table = [again.get(row["work"], row) for row in json.loads(options.json.read_text())["rows"]]
-    else:
-        table = rows
+    measured = {str(row["work"]): row for row in rows}
+    if options.only and options.json.exists():  # some measured again: the other lines stay as they were
+        measured = {row["work"]: row for row in json.loads(options.json.read_text())["rows"]} | measured
+    table = [measured[work.name] for work in WORKS if work.name in measured]
     result = {"command": "python -m tests.benchmarks", "machine": machine(), "rows": table}
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(result, indent=1) + "\n")
