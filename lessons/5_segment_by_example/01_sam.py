@@ -416,8 +416,7 @@ show(Table(["change", "IoU"], [[n, f"{v:.3f}"] for n, v in costs.items()]))
 # No prompt at all? Then ask everywhere: a grid of clicks, and keep of all answers those that are **sure** (predicted
 # IoU), **steady** (moving the threshold hardly changes them) and **new** (non-maximum suppression drops masks whose boxes
 # overlap a better one). The released thresholds are 0.88 and 0.95. Ours are lower, for a reason worth a thought: in our
-# training two clicks in three meant the sticker, so even its perfect mask can expect an IoU of little more than two
-# thirds.
+# training two clicks in three meant the sticker, so even its perfect mask cannot expect an IoU near 1 of a click.
 
 # %% alt="A scene with several stickers, each painted in a colour of its own by the automatic mask generator." caption="Everything in one picture, found by a grid of clicks."
 from minimodels.mask_generator import Keep, MaskGenerator

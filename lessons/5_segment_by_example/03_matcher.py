@@ -196,6 +196,9 @@ bricks, click = hard["matched patches, there and back"], \
     hard["one click, surest mask"]
 sure, best = hard["sampled, surest mask"], hard["best proposal"]
 emd_only = hard["sampled, EMD"]
+judged = hard["sampled, EMD, purity, coverage"]
+forward_easy = easy["whole, without the way back"]
+whole_easy = easy["whole"]
 
 # %% [markdown]
 # Mean IoU, from top to bottom, on the hard pairs:
@@ -205,11 +208,12 @@ emd_only = hard["sampled, EMD"]
 #   another one it is 0.
 # - Many sets *without* a good judge are worse than one click: SAM's surest mask, {=sure:.2f}, is whatever has the
 #   cleanest edge. The sampler only makes candidates; it needs the scores.
-# - The earth mover's distance is that judge: {=emd_only:.2f}. Purity, coverage and merging move it by a few hundredths
-#   here, and the whole reaches {=whole:.2f}. An oracle that picks the best proposal would
+# - The earth mover's distance judges by what a mask contains: {=emd_only:.2f}. Purity and coverage add where the matched
+#   points lie, {=judged:.2f}; with merging the whole reaches {=whole:.2f}. An oracle that picks the best proposal would
 #   reach {=best:.2f}: what is missing is in SAM's masks more than in the choice.
-# - Without the way back of [[5.2]] it is {=forward:.2f}: sampler and scores forgive a part of what it would have removed.
-#   How much a stage adds depends on the others; an ablation is true where it was measured.
+# - Without the way back of [[5.2]] it is {=forward:.2f}, on the easy pairs {=forward_easy:.2f} against {=whole_easy:.2f}:
+#   sampler and scores forgive most of what it would have removed. How much a stage adds depends on the others; an
+#   ablation is true where it was measured.
 #
 # ## Not there
 #
