@@ -267,7 +267,7 @@ show(
 # The run's own log: how often the best patch was right on the validation split while it learned, by the patches of each
 # block. The last block is what the two losses ask; the first sees little more than colours.
 
-# %% alt="Lines over the number of training scenes: the share of right patches on hard pairs, one line for each of the blocks, and a dashed line for tiny-vit, which learned from labels." caption="Hard pairs of the validation split (100, so a line jumps by a few points). Dashed: tiny-vit, which learned the 64 names ([[2.3]])."
+# %% alt="Lines over the number of training scenes: the share of right patches on hard pairs, one line for each of the blocks, and a dashed line for tiny-vit, which learned from labels." caption="Hard pairs of the validation split (100, so a line jumps by a few points). Dashed: tiny-vit, which learned the 64 names in lesson 2.3."
 log = json.loads(Path("minimodels/weights/tiny-dinov2.log.json").read_text())
 lines = log["log"]
 kept = log.get("kept_step", lines[-1]["step"]) * log["batch"]

@@ -341,7 +341,8 @@ from lessons.stickers import baselines
 many = exams.make_exam("relation", TEST, 200)
 outdone = exams.lay_further_out(many)
 rows = []
-for name, one in {"all": many, "the other lies further out": outdone}.items():
+scenes = {"all": many, "the other lies further out": outdone}
+for name, one in scenes.items():
     painted = exams.predict(model, one.images, one.texts) > 0
     blind = np.mean([baselines.forget_the_anchor(asked) for asked in one.asked])
     chosen = exams.chosen(painted, one)
