@@ -305,7 +305,7 @@ def sizes_and_pictures():
 
 
 @pytest.mark.parity
-@pytest.mark.parametrize("image", sizes_and_pictures(), ids=str)
+@pytest.mark.parametrize("image", sizes_and_pictures(), ids=lambda image: "x".join(map(str, image.size)))
 def test_pixels_are_those_of_transformers(image):
     """Pixel by pixel the same 8 bit numbers; behind them transformers divides by 255 first, which float32 rounds."""
     from transformers.models.sam.image_processing_pil_sam import SamImageProcessorPil
