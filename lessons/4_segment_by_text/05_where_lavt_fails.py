@@ -344,7 +344,7 @@ rows = []
 scenes = {"all": many, "the other lies further out": outdone}
 for name, one in scenes.items():
     painted = exams.predict(model, one.images, one.texts) > 0
-    blind = np.mean([baselines.forget_the_anchor(asked) for asked in one.asked])
+    blind = np.mean(list(map(baselines.forget_the_anchor, one.asked)))
     chosen = exams.chosen(painted, one)
     rows.append([name, str(len(one.asked)), f"{chosen:.0%}", f"{blind:.0%}"])
 show(Table(["relation", "scenes", "tiny LAVT", "who forgets the tree"], rows))
