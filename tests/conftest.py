@@ -12,7 +12,8 @@ import shutil
 import sys
 from pathlib import Path
 
-# Before anything imports torch: one thread for each process (pytest-xdist runs several), no windows, no telemetry.
+# Before anything imports torch: one thread for each process (pytest-xdist runs several) unless the environment asks for
+# another number, no windows, no telemetry.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -67,7 +68,6 @@ def device(request):
     import torch
 
     name = request.config.getoption("--device")
-    torch.set_num_threads(1)
     if name.startswith("cuda") and not torch.cuda.is_available():
         pytest.skip(f"--device {name}: torch sees no GPU here")
     if name == "mps":
