@@ -137,7 +137,8 @@ def test_masks_hide_what_they_say(device):
     torch.testing.assert_close(attention(x, mask)[real], attention(other, mask)[real], **EXACT)
     torch.testing.assert_close(attention(x[1:2, :4]), attention(x, mask)[1:2, :4], **EXACT)  # as if they were not there
     own = torch.eye(7, dtype=torch.bool, device=device).repeat(3, 3, 1, 1)
-    assert torch.equal(attention.weights(x, own), own.double())  # (B, heads, N, N): everyone sees itself alone
+    weights = attention.weights(x, own)  # (B, heads, N, N): everyone sees itself alone
+    torch.testing.assert_close(weights, own.double(), **EXACT)
 
 
 @pytest.mark.parametrize("cls", [Attention, Block])

@@ -109,8 +109,8 @@ def test_our_own_file_keeps_everything(tmp_path):
     again = tiny.open_file(tmp_path / "m.safetensors")
     same_state(again, model)
     assert again.preprocess == TensorPreprocess(32, antialias=False)
-    image, prompt = pictures(1, 40).float(), torch.randn(2, 20)
-    assert torch.equal(again(image, prompt), model.eval()(image, prompt))
+    image, prompt = pictures(1, 40), torch.randn(2, 20, dtype=torch.float64)
+    assert difference(again.double()(image, prompt), model.double().eval()(image, prompt)) <= 1e-10
 
 
 def test_config_of_the_hub_is_read():
@@ -162,7 +162,8 @@ def test_pixels_equal_the_official_order(size, antialias):
         ]
     )
     preprocess = preprocess_from_dict(json.loads(json.dumps(preprocess_to_dict(TensorPreprocess(352, antialias)))))
-    assert torch.equal(preprocess(noise_picture(*size)), theirs(noise_picture(*size)))
+    # Resized in float32: two axes, at most 7 terms each, so 16 roundings of 6e-8 of numbers up to 2.7.
+    assert difference(preprocess(noise_picture(*size)), theirs(noise_picture(*size))) <= 3e-6
 
 
 # ---------------------------------------------------------------- bad files

@@ -7,6 +7,7 @@ import pytest
 import torch.nn.functional as F
 from safetensors import safe_open
 
+from checkpoints_convert.compare import difference
 from minimodels import tiny
 from minimodels.commands import index
 from minimodels.images import open_image
@@ -121,17 +122,19 @@ def test_other_weights_of_the_same_name_make_a_new_index(run, folder, tmp_path, 
 def test_a_damaged_index_is_made_anew(run, folder, damage):
     assert run("search", folder, "a cat")[0] == 0
     path, good = index_file(folder), index_file(folder).read_bytes()
+    with safe_open(path, framework="pt") as file:
+        about, vectors = file.metadata(), file.get_tensor("vectors").clone()  # not mapped: the file changes
     if damage == "counts":
         from safetensors.torch import save_file
 
-        with safe_open(path, framework="pt") as file:
-            about, vectors = file.metadata(), file.get_tensor("vectors")
         save_file({"vectors": vectors[:-1].contiguous()}, path, metadata=about)
     else:
         path.write_bytes(good[:100] if damage == "truncated" else b"what is this?")
     code, _, err = run("search", folder, "a cat")
     assert code == 0 and err.count("note: ") == 1 and "damaged" in err
-    assert sorted(path.read_bytes()) == sorted(good)
+    with safe_open(path, framework="pt") as file:
+        assert file.metadata() == about
+        assert difference(file.get_tensor("vectors"), vectors) <= 1e-5  # embedded twice, in float32
 
 
 def test_what_cannot_be_read_is_skipped_with_one_notice_each(run, folder):

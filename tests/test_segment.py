@@ -96,7 +96,9 @@ def test_masks_are_the_models_own(run, here, model_file):
         logits = model(model.preprocess(picture)[None], model.encode_text(model.tokenize(["a dog"])))
     full = torch.nn.functional.interpolate(logits[None], (20, 90), mode="bilinear", align_corners=False)[0, 0]
     written = torch.from_numpy(np.array(Image.open("masks/01-a-dog.png"))) == 255
-    assert torch.equal(written, full.sigmoid() > 0.4)
+    probability = full.sigmoid()
+    away = (probability - 0.4).abs() > 1e-5  # a float32 model read twice may round otherwise, by some 1e-7
+    assert torch.equal(written[away], probability[away] > 0.4) and away.float().mean() > 0.99
 
 
 def test_prompts_that_compete_share_no_pixel(run, here):
@@ -121,9 +123,12 @@ def test_picture_prompts_and_mixes(run, here, model_file):
     def written(folder, start):
         return np.array(Image.open(next((here / folder).glob(f"{start}*probability.png")))).astype(int)
 
-    assert (written("both", "01") == written("1", "01")).all()
-    assert (written("both", "02") == written("0", "01")).all()
-    assert (written("0.5", "01") != written("1", "01")).any()
+    def largest(a, b):  # in steps of 1/255; the model is read anew each time, so a pixel may round to the next one
+        return np.abs(a - b).max()
+
+    assert largest(written("both", "01"), written("1", "01")) <= 1
+    assert largest(written("both", "02"), written("0", "01")) <= 1
+    assert largest(written("0.5", "01"), written("1", "01")) > 1
 
 
 def test_a_picture_alone_and_masks_of_ones(run):

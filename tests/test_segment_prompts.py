@@ -67,9 +67,11 @@ def test_the_masks_are_those_of_the_model(here, model_file, capsys):
     with torch.no_grad():
         embedding = model.encode(model.preprocess(image)[None])
         low, _ = model.decode(embedding, boxes=torch.tensor([[[3.0, 6.0, 24.0, 30.0]]]) * (40 / 48), multimask=False)
-        expected = model.enlarge(low, (30, 40), (36, 48))[0, 0, 0] > 0
+        expected = model.enlarge(low, (30, 40), (36, 48))[0, 0, 0]
     typed("scene.png", "--box", "3,6,24,30", "--masks", "m", model_file=model_file, capsys=capsys)
-    assert np.array_equal(np.array(Image.open("m/mask-01.png")) > 0, expected.numpy())
+    written = torch.from_numpy(np.array(Image.open("m/mask-01.png"))) > 0
+    away = expected.abs() > 1e-4  # a float32 model read twice may round otherwise, by some 1e-6
+    assert torch.equal(written[away], expected[away] > 0) and away.float().mean() > 0.99
 
 
 def test_everything(here, model_file, capsys, monkeypatch):
@@ -121,7 +123,7 @@ def test_another_model(here, capsys):
 
 @pytest.fixture(scope="module")
 def made(model_file):
-    model = tiny.open_file(model_file)
+    model = tiny.open_file(model_file).double()  # so exact that no pixel of a mask lies on its edge
     image = Image.fromarray(np.random.default_rng(1).integers(0, 255, (30, 50, 3), dtype=np.uint8))
     return model, image
 

@@ -398,7 +398,7 @@ def test_no_size_is_remembered():
         first, reference = ours(large), theirs(large).logits
         assert difference(first, reference) <= 1e-10
         ours(small), theirs(small)
-        assert torch.equal(ours(large), first)
+        assert difference(ours(large), first) <= 1e-12
         assert difference(theirs(large).logits, reference) > 1e-3
 
 
@@ -414,7 +414,7 @@ def test_stages_leave_room_between_blocks_and_merge():
             x = block(x)
         maps.append(x)
         x = stage.merge(x) if stage.merge is not None else None
-    assert all(torch.equal(a, b) for a, b in zip(maps, model(image), strict=True))
+    assert all(difference(a, b) <= 1e-12 for a, b in zip(maps, model(image), strict=True))
     assert [m.shape[1:] for m in maps] == [(11, 15, 12), (6, 8, 24), (3, 4, 48)]
 
 
@@ -433,7 +433,7 @@ def test_stochastic_depth():
     rates = [block.drop_path for stage in model.stages for block in stage.blocks]
     assert torch.allclose(torch.tensor(rates), torch.linspace(0, 0.6, 7))
     image = pictures(4, 16, 16)
-    assert torch.equal(model(image)[2], model(image)[2])
+    assert difference(model(image)[2], model(image)[2]) <= 1e-12
     model.train()
     block, x = model.stages[2].blocks[1], torch.randn(64, 2, 2, 48, dtype=torch.float64)
     torch.manual_seed(0)

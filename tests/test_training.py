@@ -1,9 +1,13 @@
 """Training: a run that was stopped goes on as if nothing had happened; measures are right on toys; the weights keep
 their word."""
 
+import copy
 import json
 import math
+from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,19 +22,87 @@ from minimodels import tiny
 from minimodels.errors import UserError
 
 
+def held(trainer) -> dict:
+    """A copy of all that the next step starts from."""
+    optimizers = [optimizer.state_dict() for optimizer in trainer.optimizers]
+    return copy.deepcopy({"model": dict(trainer.model.state_dict()), "optimizers": optimizers})
+
+
+def same(a, b) -> bool:
+    """Equal to the last bit, in dictionaries and lists too."""
+    if isinstance(a, torch.Tensor):
+        return a.dtype == b.dtype and torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
+def assert_resumes(make: Callable[[], Any], folder: Path, steps: int) -> tuple[dict, dict]:
+    """Hold a run that stops after each step against one that does not; gives the states at the start and at the end.
+
+    Bits are asked where they must be equal. A fresh trainer reads from the checkpoint what the stopped one held. And
+    one trainer, put back to its start before each part, comes to the numbers of its whole run: the same tensors at the
+    same addresses. Two trainers are never held against each other: their steps may differ in the last bit.
+    """
+    trainer = make()
+    start = held(trainer)
+    loop.run(trainer, folder / "whole", every=1, minutes=1e6)
+    end = held(trainer)
+    for number in range(1, steps + 1):
+        trainer.model.load_state_dict(start["model"])
+        for optimizer, state in zip(trainer.optimizers, start["optimizers"], strict=True):
+            optimizer.load_state_dict(state)
+        loop.run(trainer, folder / "parts", every=100, minutes=0)  # no time: stops after one step
+        fresh, file = make(), folder / "parts" / "checkpoint.pt"
+        assert loop.load_checkpoint(file, fresh.model, fresh.optimizers, fresh.about) == number
+        assert same(held(fresh), held(trainer)), f"what step {number} left is not what a fresh trainer reads"
+    assert same(held(trainer), end), "the parts came to other numbers than the whole run"
+    logs = [loop.read_log(folder / run / "log.jsonl") for run in ("whole", "parts")]
+    assert [line["loss"] for line in logs[0]] == [line["loss"] for line in logs[1]]
+    return start, end
+
+
 @pytest.mark.parametrize("script", [clip, vit], ids=["clip", "vit"])
 def test_a_stopped_run_goes_on_bit_for_bit(script, tmp_path, monkeypatch):
-    """Three steps at once, and three steps in three processes' worth of fresh trainers: the same bits."""
     monkeypatch.setattr(script.Trainer, "validate", lambda self: {})
-    whole = script.Trainer(steps=3, batch=4)
-    loop.run(whole, tmp_path / "whole", every=1, minutes=1e6)
-    for _ in range(3):
-        parts = script.Trainer(steps=3, batch=4)
-        loop.run(parts, tmp_path / "parts", every=100, minutes=0)  # no time: stops after one step
-    for name, tensor in whole.model.state_dict().items():
-        assert torch.equal(tensor, parts.model.state_dict()[name]), name
-    logs = [loop.read_log(tmp_path / run / "log.jsonl") for run in ("whole", "parts")]
-    assert [line["loss"] for line in logs[0]] == [line["loss"] for line in logs[1]]
+    assert_resumes(lambda: script.Trainer(steps=3, batch=4), tmp_path, 3)
+
+
+def forgetful(path, model, optimizers, about):
+    """The mutant: a checkpoint is read without its optimizers."""
+    state = torch.load(path, weights_only=True)
+    model.load_state_dict(state["model"])
+    return state["step"]
+
+
+def test_a_run_that_forgets_or_draws_freely_is_noticed(tmp_path, monkeypatch):
+    """Mutants: no optimizers in what is read; a step that depends on numbers drawn before; one that counts itself."""
+    monkeypatch.setattr(vit.Trainer, "validate", lambda self: {})
+    step = vit.Trainer.step
+
+    def nudged(by):
+        def changed(self, number):
+            with torch.no_grad():
+                self.model.norm.bias += by(self)
+            return step(self, number)
+
+        return changed
+
+    def counted(self):
+        self.count = getattr(self, "count", 0) + 1
+        return self.count
+
+    mutants = {
+        "forgets": (loop, "load_checkpoint", forgetful),
+        "draws": (vit.Trainer, "step", nudged(lambda self: torch.rand(()))),
+        "counts": (vit.Trainer, "step", nudged(counted)),
+    }
+    for name, mutant in mutants.items():
+        with monkeypatch.context() as patch, pytest.raises(AssertionError):
+            patch.setattr(*mutant)
+            assert_resumes(lambda: vit.Trainer(steps=2, batch=2), tmp_path / name, 2)
 
 
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path, monkeypatch):

@@ -8,26 +8,19 @@ import torch
 
 from lessons.stickers.scenes import draw
 from lessons.stickers.splits import TRAIN
-from lessons.train import clipseg, clipseg_data, clipseg_report, loop
+from lessons.train import clipseg, clipseg_data, clipseg_report
 from minimodels import tiny
 from minimodels.commands import segment
+from tests.test_training import assert_resumes
 
 
 def test_a_stopped_run_goes_on_bit_for_bit(tmp_path, monkeypatch):
-    """Three steps at once, and three steps in three processes' worth of fresh trainers: the same bits."""
     monkeypatch.setattr(clipseg.Trainer, "validate", lambda self: {})
     monkeypatch.setattr(clipseg_data, "vocabulary", lambda: ["a dog", "the cat"])
-    whole = clipseg.Trainer(steps=3, batch=3, supports=1)
-    before = {name: tensor.clone() for name, tensor in whole.model.state_dict().items()}
-    loop.run(whole, tmp_path / "whole", every=1, minutes=1e6)
-    for _ in range(3):
-        parts = clipseg.Trainer(steps=3, batch=3, supports=1)
-        loop.run(parts, tmp_path / "parts", every=100, minutes=0)  # no time: stops after one step
-    for name, tensor in whole.model.state_dict().items():
-        assert torch.equal(tensor, parts.model.state_dict()[name]), name
-        assert torch.equal(tensor, before[name]) == name.startswith("clip."), f"{name}: CLIP is frozen, all else learns"
-    logs = [loop.read_log(tmp_path / run / "log.jsonl") for run in ("whole", "parts")]
-    assert [line["loss"] for line in logs[0]] == [line["loss"] for line in logs[1]]
+    start, end = assert_resumes(lambda: clipseg.Trainer(steps=3, batch=3, supports=1), tmp_path, 3)
+    for name, tensor in start["model"].items():
+        still = torch.equal(tensor, end["model"][name])
+        assert still == name.startswith("clip."), f"{name}: CLIP is frozen, all else learns"
 
 
 def test_the_loss_by_hand():

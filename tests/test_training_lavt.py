@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from lessons.stickers import refer
 from lessons.stickers.captions import RELATIONS, relation
 from lessons.stickers.splits import TEST, VAL
-from lessons.train import lavt, lavt_data, lavt_report, loop
+from lessons.train import lavt, lavt_data, lavt_report
 from minimodels import tiny
 from minimodels.tokenizers import WordPieceTokenizer
+from tests.test_training import assert_resumes
 
 SMALL = {"embed_dim": 8, "depths": (1, 2), "num_heads": (1, 2), "window_size": (4, 8), "fusion_heads": (1, 1)}
 
@@ -24,17 +25,8 @@ def small(monkeypatch):
 
 
 def test_a_stopped_run_goes_on_bit_for_bit(small, tmp_path, monkeypatch):
-    """Three steps at once, and three steps in three processes' worth of fresh trainers: the same bits."""
     monkeypatch.setattr(lavt.Trainer, "validate", lambda self: {})
-    whole = lavt.Trainer(steps=3, batch=6)
-    loop.run(whole, tmp_path / "whole", every=1, minutes=1e6)
-    for _ in range(3):
-        parts = lavt.Trainer(steps=3, batch=6)
-        loop.run(parts, tmp_path / "parts", every=100, minutes=0)  # no time: stops after one step
-    for name, tensor in whole.model.state_dict().items():
-        assert torch.equal(tensor, parts.model.state_dict()[name]), name
-    logs = [loop.read_log(tmp_path / run / "log.jsonl") for run in ("whole", "parts")]
-    assert [line["loss"] for line in logs[0]] == [line["loss"] for line in logs[1]]
+    assert_resumes(lambda: lavt.Trainer(steps=3, batch=6), tmp_path, 3)
 
 
 def test_every_parameter_learns_at_one_rate(small):

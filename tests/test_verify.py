@@ -64,8 +64,9 @@ def test_equal_models_are_equal_in_every_row():
     assert [(row.kind, row.ours) for row in comparison.rows] == [
         *(("input", "x"), ("block", "first"), ("block", "second"), ("output", "output"))
     ]
-    assert all(row.largest == 0 for row in comparison.rows)
-    assert all(row.lower == {"float32": 0.0} for row in comparison.rows if row.kind != "input")
+    assert all(row.largest <= 1e-12 for row in comparison.rows)
+    lower = [row.lower for row in comparison.rows if row.kind != "input"]
+    assert all(list(row) == ["float32"] and row["float32"] <= 1e-6 for row in lower)  # sums of 5 numbers near 1
 
 
 def test_where_it_differs_and_how():
@@ -87,7 +88,7 @@ def test_gradients_alone_can_fail():
         return {"output": output.detach() + 0.5 * (output - output.detach())}
 
     comparison = compare(two(), two(), X, pairs=PAIRS, run=half_gradient)
-    assert comparison.largest("output") == 0 and comparison.largest("gradient") > 0.01 and not comparison.ok
+    assert comparison.largest("output") <= 1e-12 and comparison.largest("gradient") > 0.01 and not comparison.ok
     assert comparison.first_wrong.ours == "second"  # the last wrong one: gradients run backwards
 
 
