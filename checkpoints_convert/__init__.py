@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from checkpoints_convert.building import build_model
 from checkpoints_convert.load import load
-from checkpoints_convert.system import build_model, detect
-from checkpoints_convert.systems import SYSTEMS, find_system
+from checkpoints_convert.tables import SYSTEMS, find_system
+from checkpoints_convert.tables.system import detect
 from minimodels.errors import UserError
 
 __all__ = ["SYSTEMS", "build", "export", "load"]

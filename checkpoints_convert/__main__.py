@@ -13,15 +13,15 @@ import torch
 from torch import nn
 
 from checkpoints_convert import export as export_model
-from checkpoints_convert import hub
-from checkpoints_convert.files import Checkpoint, read_tensors, write_tensors
+from checkpoints_convert.fetching import hub
 from checkpoints_convert.inspection import columns, inspect
 from checkpoints_convert.load import load
-from checkpoints_convert.systems import SYSTEMS
-from minimodels import tiny
-from minimodels.commands.shared import Parser, check_device, guarded
-from minimodels.commands.terminal import notice
+from checkpoints_convert.reading.files import Checkpoint, read_tensors, write_tensors
+from checkpoints_convert.tables import SYSTEMS
 from minimodels.errors import UserError
+from minimodels.stored import models
+from minimodels.terminal.door import Parser, check_device, guarded
+from minimodels.terminal.printing import notice
 
 DTYPES = ("float64", "float32", "float16", "bfloat16")
 TARGETS = sorted({name.split("_resnet")[0].split("_backbone")[0] for s in SYSTEMS.values() for name in s.formats})
@@ -188,8 +188,8 @@ def open_source(source: str, part: str | None) -> tuple[Checkpoint, dict[str, An
     """A checkpoint by file or name; what the catalogue tells about it, and its format there."""
     if Path(source).exists():
         return read_tensors(source, part), {}, None
-    if source in tiny.names():
-        return read_tensors(tiny.WEIGHTS / f"{source}.safetensors", part), {}, None
+    if source in models.names():
+        return read_tensors(models.WEIGHTS / f"{source}.safetensors", part), {}, None
     entry = hub.find(source)
     return read_tensors(hub.fetch(entry)[0], part), dict(entry.told), entry.format
 
@@ -224,7 +224,7 @@ def run_convert(options: argparse.Namespace) -> int:
     check_target(options.source, options.target, (".safetensors",))
     model = load_quietly(options)
     with writing(options.target, model):
-        tiny.save(options.target, model, model.about)  # type: ignore[arg-type]
+        models.save(options.target, model, model.about)  # type: ignore[arg-type]
     about: Any = model.about
     print(f"{options.target}: {about['class']} with {described(model, options.target)}")
     return 0
@@ -366,7 +366,7 @@ examples:
 
 def run_verify(options: argparse.Namespace) -> int:
     """Compare and print the tables."""
-    from checkpoints_convert.verify import verify  # the libraries come with it
+    from checkpoints_convert.proof.verify import verify  # the libraries come with it
 
     device = check_device(options.device, "float64")
     report = verify(options.name, options.size, device=device, seed=options.seed)

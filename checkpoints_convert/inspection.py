@@ -10,12 +10,13 @@ from typing import Any
 
 from torch import Tensor
 
-from checkpoints_convert.files import Checkpoint
+from checkpoints_convert.building import build_model
 from checkpoints_convert.load import everything_told
-from checkpoints_convert.system import build_model, detect
-from checkpoints_convert.systems import SYSTEMS
-from minimodels import tiny
+from checkpoints_convert.reading.files import Checkpoint
+from checkpoints_convert.tables import SYSTEMS
+from checkpoints_convert.tables.system import detect
 from minimodels.errors import UserError
+from minimodels.stored import models
 
 NUMBER = re.compile(r"(?<=\.)[0-9]+(?=\.|$)")
 
@@ -102,7 +103,7 @@ def inspect(checkpoint: Checkpoint, told: Mapping[str, Any], format_name: str | 
         dtypes=dict(Counter(_dtype(tensor) for tensor in tensors.values()).most_common()),
     )
     try:
-        if checkpoint.metadata.get("class") in tiny.CLASSES:
+        if checkpoint.metadata.get("class") in models.CLASSES:
             _our_own(checkpoint, found)
         else:
             _official(checkpoint, found, told, format_name)
@@ -131,7 +132,7 @@ def _our_own(checkpoint: Checkpoint, found: Inspection) -> None:
     found.system, found.format = checkpoint.metadata.get("system", ""), "our own"
     for name in checkpoint:
         found.lines.append(_line(checkpoint.tensors, [name], name, "keep"))
-    model = tiny.open_file(checkpoint.path, dtype=None)
+    model = models.open_file(checkpoint.path, dtype=None)
     _describe(model, found)
 
 

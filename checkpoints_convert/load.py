@@ -7,11 +7,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from checkpoints_convert import hub
-from checkpoints_convert.files import Checkpoint, read_tensors
-from checkpoints_convert.system import System, build_model, detect
-from checkpoints_convert.systems import SYSTEMS
-from minimodels import tiny
+from checkpoints_convert.building import build_model
+from checkpoints_convert.fetching import hub
+from checkpoints_convert.reading.files import Checkpoint, read_tensors
+from checkpoints_convert.tables import SYSTEMS
+from checkpoints_convert.tables.system import System, detect
+from minimodels.stored import models
 
 
 def load(
@@ -34,8 +35,8 @@ def load(
     path = Path(name_or_path)
     if path.exists():
         return load_file(path, device, dtype, told)
-    if str(name_or_path) in tiny.names():
-        return tiny.load(str(name_or_path), device, dtype or torch.float16)
+    if str(name_or_path) in models.names():
+        return models.load(str(name_or_path), device, dtype or torch.float16)
     entry = hub.find(str(name_or_path))
     weights = hub.fetch(entry)[0]
     lacking = {} if entry.clip is None else {"clip": entry.clip}
@@ -51,15 +52,15 @@ def load_file(
 ) -> nn.Module:
     """The same from a file or a folder on disk; a config beside the weights is read too, what is told wins."""
     checkpoint = read_tensors(path)
-    if checkpoint.metadata.get("class") in tiny.CLASSES:
-        return tiny.open_file(checkpoint.path, device, dtype)
+    if checkpoint.metadata.get("class") in models.CLASSES:
+        return models.open_file(checkpoint.path, device, dtype)
     system_name, found = detect(checkpoint.tensors, SYSTEMS)
     system = SYSTEMS[system_name]
     known = everything_told(system, checkpoint, told)
     model = build_model(checkpoint.tensors, system, format_name or found, known, dtype, device)
     about: dict[str, Any] = model.about  # type: ignore[assignment]
     beside = system.surroundings(about["arguments"], about["format"], checkpoint.extras)
-    return tiny.equip(model, {**about, **beside})
+    return models.equip(model, {**about, **beside})
 
 
 def everything_told(system: System, checkpoint: Checkpoint, told: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,8 +20,8 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from lessons import commands
-from lessons.progress import Desk, LessonError, find_folder
+from lessons.desk import commands
+from lessons.desk.progress import Desk, LessonError, find_folder
 
 
 class Parser(argparse.ArgumentParser):
@@ -96,9 +96,9 @@ def seconds(text: str) -> float:
 def dispatch(arguments: list[str]) -> int:
     """Run one command."""
     if arguments[:1] == ["tour"]:
-        from lessons import tour
+        from lessons.tour import command
 
-        return tour.main(arguments[1:])
+        return command.main(arguments[1:])
     asked = make_parser().parse_args(arguments)
     desk = Desk.open(find_folder())
     if desk.notice:

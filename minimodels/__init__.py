@@ -4,6 +4,6 @@
 """
 
 from minimodels.errors import UserError
-from minimodels.tiny import load
+from minimodels.stored.models import load
 
 __all__ = ["UserError", "load"]

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from minimodels.commands import match, search, segment, zero_shot
-from minimodels.commands.shared import Parser, guarded
+from minimodels.terminal.door import Parser, guarded
 
 COMMANDS = (zero_shot, search, segment, match)
 EXAMPLES = """

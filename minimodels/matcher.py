@@ -23,8 +23,8 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from minimodels.errors import UserError
-from minimodels.mask_generator import Keep, MaskGenerator, Proposal, point_grid
 from minimodels.sam import SAM
+from minimodels.sam_everything import Keep, MaskGenerator, Proposal, point_grid
 
 SQUARE = 14  # pixels a side: stands in the middle where no pixel of any reference mask is marked
 MANY_MATCHES = 40  # above it, only the better half is kept

@@ -23,7 +23,7 @@ from torch import Tensor
 from minimodels.blocks import Block
 from minimodels.clipseg import CLIPSeg
 from minimodels.errors import UserError
-from minimodels.images_tensor import IMAGENET_MEAN, IMAGENET_STD  # what CLIPSeg's pictures are normalised by
+from minimodels.pixels.preprocess_tensor import IMAGENET_MEAN, IMAGENET_STD  # what CLIPSeg's pictures are normalised by
 
 GREY = (0.299, 0.587, 0.114)  # how bright red, green and blue look (ITU-R BT.601)
 KERNEL = 15  # taps of the blur, whatever its sigma

@@ -371,7 +371,7 @@ class SAM(nn.Module):
     """Segment anything that a click, a box or a rough mask points at.
 
     Args:
-        image_size: S of the padded square (`minimodels.images_padded`); the positions are never resized.
+        image_size: S of the padded square (`minimodels.pixels.preprocess_padded`); the positions are never resized.
         patch_size, embed_dim, depth, num_heads, mlp_dim: of the image encoder.
         window_size: tokens a side of the windows. global_blocks: blocks, counted from 0, that see the whole picture.
         prompt_dim: C, width of prompts and image embedding. mask_channels: see `PromptEncoder`.

@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from checkpoints_convert.compare import TOLERANCE
-from checkpoints_convert.references import Reference, all_references
-from checkpoints_convert.verify import beside
-from lessons.book_reports import code_lines
-from minimodels import tiny
-from minimodels.errors import write_aside
+from checkpoints_convert.proof.compare import TOLERANCE
+from checkpoints_convert.proof.references import Reference, all_references
+from checkpoints_convert.proof.verify import beside
+from lessons.book.reference import code_lines
+from minimodels.errors.aside import write_aside
+from minimodels.stored import models
 from tests.golden import Line, read_case, run_case
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,7 +35,7 @@ LIBRARIES = ("torch", "torchvision", "timm", "transformers", "open_clip_torch", 
 SEEDS = 3
 Row = dict[str, Any]
 FILES = {
-    "tokenizer": "tokenizers",
+    "tokenizer": "words/byte_pair",
     "LAVT": "lavt",
     "Matcher": "matcher",
 }  # what no library has, or is no model class: its file in minimodels
@@ -150,7 +150,7 @@ def tokenizer_row() -> Row:
     """Random Unicode against open_clip's tokenizer: cleaned text, ids, rows, decoded text."""
     from open_clip.tokenizer import SimpleTokenizer, get_clean_fn
 
-    from tests import test_tokenizers as tests
+    from tests.words import test_byte_pair as tests
 
     reference, clean, texts = SimpleTokenizer(), get_clean_fn("lower"), tests.random_texts(3000)
     ids = [reference.encode(text) for text in texts]
@@ -163,8 +163,8 @@ def word_piece_row() -> Row:
     """Nasty texts against transformers' BertTokenizer, cased and uncased: pieces, ids, rows and masks."""
     from transformers import BertTokenizer
 
-    from minimodels.tokenizers import WordPieceTokenizer
-    from tests import test_wordpiece as tests
+    from minimodels.words.word_piece import WordPieceTokenizer
+    from tests.words import test_word_piece as tests
 
     wrong: list[str] = []
     for lowercase in (True, False):
@@ -179,8 +179,8 @@ def pixel_row(library: str) -> Row:
     """Pictures of fifteen modes and nine odd sizes, prepared for CLIP: every float32 number equal."""
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-    from minimodels.images import CLIPPreprocess, TransformersPreprocess
-    from tests import test_images as tests
+    from minimodels.pixels.preprocess import CLIPPreprocess, TransformersPreprocess
+    from tests.pixels import test_preprocess as tests
 
     pictures, wrong = tests.noise(), []
     for size in (32, 41):
@@ -208,7 +208,7 @@ def lines_of(model: str) -> int | None:
             with torch.device("meta"):
                 empty = reference.build(**reference.tiny)
             about: dict[str, Any] = reference.ours(empty, reference.tiny).about  # type: ignore[assignment]
-            file = tiny.CLASSES[about["class"]].rpartition(".")[2]
+            file = models.CLASSES[about["class"]].rpartition(".")[2]
     return code_lines((ROOT / "minimodels" / f"{file}.py").read_text(encoding="utf-8")) if file else None
 
 

@@ -131,7 +131,7 @@ def saturation(d, scale):
     return scores.std().item(), weights.amax(-1).mean().item(), reached
 
 
-from lessons.diagrams import Table, show
+from lessons.book.diagrams import Table, show
 
 widths = [4, 16, 64, 256, 1024]
 raw = {d: saturation(d, 1) for d in widths}
@@ -183,7 +183,7 @@ plt.show()
 # $$
 
 # %% fold="Drawing code"
-from lessons.diagrams import Drawing
+from lessons.book.diagrams import Drawing
 
 drawing = Drawing(
     640, 150, "Tokens x of width D become q, k and v; each is cut into heads "

@@ -35,7 +35,7 @@ code: minimodels/blocks.py
 # ::source minimodels.blocks.PostNormBlock.forward nodoc
 
 # %% fold="Drawing code"
-from lessons.diagrams import Drawing, Table, show
+from lessons.book.diagrams import Drawing, Table, show
 
 drawing = Drawing(
     640, 176, "Above, the pre-norm block: the stream runs straight through, "

@@ -101,7 +101,7 @@ print("ViT-B/16 reads", tuple(base_tokens.shape), "(B, 1 + N, D)")
 # %% [markdown]
 # ## A ViT that knows 64 stickers
 #
-# `tiny-vit` is the same class with small numbers, trained by `lessons/train/vit.py` on scenes of stickers. The pictures
+# `tiny-vit` is the same class with small numbers, trained by `lessons/train/vit/trainer.py` on scenes of stickers. The pictures
 # below come from seeds and background textures that it never saw. A score alone says little, so others stand beside it:
 # guessing, the same network before training, and two shortcuts that see no shapes. The first compares the colours of
 # the whole picture with those that each class would give it; the second is an oracle that is told which pixels are the
@@ -109,7 +109,7 @@ print("ViT-B/16 reads", tuple(base_tokens.shape), "(B, 1 + N, D)")
 
 # %%
 import minimodels
-from lessons.diagrams import Table, show
+from lessons.book.diagrams import Table, show
 from lessons.stickers.baselines import (
     colour_only_class,
     picture_colours_class,
@@ -162,7 +162,7 @@ show(
 # ([[2.1]]).
 
 # %% alt="Four scenes, each with its sticker (a dog, a rocket, an umbrella, a crab) and below it a heat map of 8 x 8 patches: the class token's attention in the last block. Most bright patches lie on the sticker or at its edge." caption="Above: the scenes. Below: how much the class token takes from each patch, mean of the heads, in the last block."
-from lessons.figures import gallery
+from lessons.book.figures import gallery
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ looks like it?
 nav: Official weights
 minutes: 20
 needs: 2.3
-code: checkpoints_convert/vit.py, tables.py, verify.py
+code: checkpoints_convert/tables/vit.py, tables.py, verify.py
 """
 
 # %% [markdown]
@@ -25,8 +25,8 @@ import torch
 from transformers import ViTConfig, ViTForImageClassification
 from transformers.utils import logging as their_logging
 
-from checkpoints_convert.files import read_tensors
-from checkpoints_convert.verify import redraw_all
+from checkpoints_convert.proof.verify import redraw_all
+from checkpoints_convert.reading.files import read_tensors
 
 their_logging.disable_progress_bar()
 config = ViTConfig(
@@ -82,7 +82,7 @@ for name in sorted(official):
 # show whether an operation does what it says:
 
 # %%
-from checkpoints_convert.tables import FLATTEN_KERNEL, STACK_ROWS
+from checkpoints_convert.tables.rules import FLATTEN_KERNEL, STACK_ROWS
 
 q, k, v = (torch.full((2, 2), number) for number in (1, 2, 3))
 print("stacked:", STACK_ROWS.forward([q, k, v]).tolist())
@@ -112,14 +112,14 @@ print(f"largest difference: {gap:.0e}")
 # All of it is written down in one table a library: their name, our name, what happens. `{i}` counts,
 # `{query,key,value}` are three tensors that become one.
 #
-# ::source checkpoints_convert.vit.transformers_rows nodoc
+# ::source checkpoints_convert.tables.vit.transformers_rows nodoc
 #
-# ::source checkpoints_convert.vit.ON_THE_HUB
+# ::source checkpoints_convert.tables.vit.ON_THE_HUB
 #
 # A model written with the reference in mind makes this table dull. The one for timm, whose blocks are built like ours,
 # hardly does anything:
 #
-# ::source checkpoints_convert.vit.TIMM fold="timm's table: three operations, the rest is spelling"
+# ::source checkpoints_convert.tables.vit.TIMM fold="timm's table: three operations, the rest is spelling"
 #
 # Sizes are not in the table. They are read off the tensors: how many rows `pos` has, how many `blocks.{i}` there are.
 # Only what shapes cannot tell has to come from the config beside the weights: the number of heads (48 columns are one
@@ -147,7 +147,7 @@ print(len(official), "tensors there,", len(ours.state_dict()), "here")
 
 # %%
 from checkpoints_convert import SYSTEMS
-from checkpoints_convert.verify import compare
+from checkpoints_convert.proof.verify import compare
 
 table = SYSTEMS["vit"].formats["transformers_v5"].table
 pairs = [
@@ -277,7 +277,7 @@ for name, mistake in MISTAKES.items():
     )
 
 # %%
-from lessons.diagrams import Table, show
+from lessons.book.diagrams import Table, show
 
 show(Table(["mistake", "usual check", "redrawn, float64, 1e-10"], rows))
 print(f"the usual check passes {fooled} of {len(MISTAKES) - 1} mistakes")

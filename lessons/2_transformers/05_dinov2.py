@@ -40,9 +40,9 @@ import torch
 from einops import rearrange
 
 import minimodels
-from lessons.diagrams import Table, show
+from lessons.book.diagrams import Table, show
 from lessons.stickers.splits import TEST
-from lessons.train import dinov2_report as report
+from lessons.train.dinov2 import report
 from minimodels.dinov2 import DINOv2
 
 taught = minimodels.load("tiny-dinov2")
@@ -182,7 +182,7 @@ plt.show()
 # from a corner of a scene it has to guess what the teacher saw in a large part of it.
 
 # %% fold="The code of this figure" alt="Three scenes, each with two large and two small crops: turned, mirrored, brighter or darker, with other colours. In the first large crop of each about a third of the patches is grey." caption="What one step shows: a scene, two large crops, two small ones, each turned, mirrored and in a light of its own. In the student's large crops 3 of 10 patches are hidden."
-from lessons.train import dinov2 as school
+from lessons.train.dinov2 import trainer as school
 
 trainer = school.Trainer(steps=10, batch=3)
 crops, views, masked = trainer.crops(5)
@@ -212,7 +212,7 @@ plt.show()
 # patches are hidden, so that it must guess them from what lies around (the loss of iBOT, which DINOv2 took over; ours
 # goes across crops, so that size and tilt stop to matter).
 #
-# ::source lessons.train.dinov2.Trainer.loss nodoc
+# ::source lessons.train.dinov2.trainer.Trainer.loss nodoc
 #
 # ::quiz
 #     What is the easiest way for student and teacher to agree perfectly?
@@ -228,7 +228,7 @@ plt.show()
 # DINOv2 goes further: over all samples of a step, each prototype must get the same share. Dividing columns and rows by
 # their sums in turn, three times, is enough (Sinkhorn-Knopp):
 #
-# ::source lessons.train.dinov2.sinkhorn nodoc
+# ::source lessons.train.dinov2.trainer.sinkhorn nodoc
 #
 # ::predict answer="{=softmax_used}"
 #     Below, 200 samples all lean to prototype 1 of 8: its logit is larger by 1, the rest is noise of size 0.2. With
@@ -313,7 +313,7 @@ taught_right = measured["tiny DINOv2, no labels", "hard"]["right"]
 fresh_right = measured["untrained DINOv2", "hard"]["right"]
 
 # %% [markdown]
-# That is `python -m lessons.train.dinov2 --evaluate`, {=report.COUNT} pairs a column (half as many held-out), every
+# That is `python -m lessons.train dinov2 --evaluate`, {=report.COUNT} pairs a column (half as many held-out), every
 # model at the block that does best on the validation split. Models with patches of 8 pixels read the pictures twice as
 # large, so that all look at the same spots. The last column asks more: of *all* patches of the sticker, how many have
 # their nearest neighbour on the right one?
@@ -442,5 +442,5 @@ print(f"cosines of two patches differ by up to {gap.max():.4f}")
 # In **timm** the models are `vit_small_patch14_dinov2` to `vit_giant_patch14_reg4_dinov2`: a `VisionTransformer` with
 # `init_values` (LayerScale), `SwiGLUPacked` and `reg_tokens`. timm adds the class token's position to the token itself
 # where there are registers. In **transformers** they are `Dinov2Model` and `Dinov2WithRegistersModel`, with
-# `layer_scale1.lambda1`. The table that turns either into ours, and back, is `checkpoints_convert/dinov2.py`; how such
+# `layer_scale1.lambda1`. The table that turns either into ours, and back, is `checkpoints_convert/tables/dinov2.py`; how such
 # a table is proven is the subject of [[2.4]].

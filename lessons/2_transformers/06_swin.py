@@ -81,7 +81,7 @@ torch.set_num_threads(threads)
 shorter = 56**2 / 7**2
 
 # %%
-from lessons.diagrams import Table, show
+from lessons.book.diagrams import Table, show
 
 rows = []
 for side, (whole, local) in clock.items():
@@ -332,7 +332,7 @@ print(f"a window of 7 x 7: {pairs:,} pairs share {rows} numbers a head")
 # before right. Any order would do for training; for official weights one does.
 
 # %% fold="Drawing code"
-from lessons.diagrams import Drawing
+from lessons.book.diagrams import Drawing
 
 drawing = Drawing(
     640,
@@ -434,7 +434,7 @@ empty = 1 - 15**2 / 24**2
 #
 # ## Equal to the library
 #
-# As in [[2.4]]: a small Swin of timm with random weights, converted by the table in `checkpoints_convert/swin.py`, both
+# As in [[2.4]]: a small Swin of timm with random weights, converted by the table in `checkpoints_convert/tables/swin.py`, both
 # on the same picture in float64. timm keeps its merges at the *start* of the stage they lead to, everybody else at the
 # end of the one they leave; that is the one row of the table that is not dull.
 

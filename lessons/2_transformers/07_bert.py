@@ -8,7 +8,7 @@ nav: BERT
 minutes: 25
 needs: 2.1, 2.2
 paper: [Devlin et al. 2019](https://arxiv.org/abs/1810.04805), section 3; [Sanh et al. 2019](https://arxiv.org/abs/1910.01108)
-code: minimodels/bert.py, minimodels/tokenizers.py
+code: minimodels/bert.py, minimodels/words/byte_pair.py
 """
 
 # %% [markdown]
@@ -19,7 +19,7 @@ code: minimodels/bert.py, minimodels/tokenizers.py
 # word is hidden from it. BERT sees the whole sentence at once, so another task is needed, and it comes further down.
 
 # %% fold="Drawing code"
-from lessons.diagrams import Drawing, Table, show
+from lessons.book.diagrams import Drawing, Table, show
 
 words = ["[CLS]", "left", "of", "a", "tree", "[SEP]", "[PAD]"]
 drawing = Drawing(
@@ -45,7 +45,7 @@ show(drawing)
 # WordPiece. A piece that does not begin its word carries `##`. A word is cut greedily: the longest piece of the list
 # that fits at its beginning, then the longest that fits behind that, and so on.
 #
-# ::source minimodels.tokenizers.longest_match nodoc
+# ::source minimodels.words.word_piece.longest_match nodoc
 #
 # The list of bert-base-uncased has 30,522 pieces and comes with its weights. These few will do here:
 #
@@ -56,7 +56,11 @@ show(drawing)
 #     `un ##play ##able`. `play` cannot stand in the middle of a word, `##play` can; and `##able` is longer than `##a`.
 
 # %%
-from minimodels.tokenizers import SPECIALS, WordPieceTokenizer, longest_match
+from minimodels.words.word_piece import (
+    SPECIALS,
+    WordPieceTokenizer,
+    longest_match,
+)
 
 PIECES = [*SPECIALS, "un", "play", "##play", "##able", "##a", "##ble",
           "playing", "##ing", "##s", "the", "dog", "cafe", "!", "'", "t",
@@ -85,7 +89,7 @@ for word in ["playing", "plays", "unplayable", "unplayed", "dogs", "cat"]:
 # Before it is cut, a text is cleaned. An uncased BERT throws away case and accents, and every BERT throws away control
 # characters and puts spaces around punctuation and around each Chinese character:
 #
-# ::source minimodels.tokenizers.normalize_words nodoc
+# ::source minimodels.words.word_piece.normalize_words nodoc
 
 # %%
 tokenizer = WordPieceTokenizer(PIECES)
@@ -220,7 +224,7 @@ first, masked = moved["without"][1], max(moved["with the mask"])
 # %%
 from lessons.stickers import exams
 from lessons.stickers.splits import VAL
-from minimodels.tokenizers import learn_words
+from minimodels.words.word_piece import learn_words
 
 
 def captions(numbers, split=exams.TRAIN):
@@ -427,7 +431,7 @@ show(Table(["", "blocks", "parameters", "multiply-adds, 20 tokens"], [
 # with and without padding, every block, every gradient.
 
 # %%
-from checkpoints_convert.verify import verify
+from checkpoints_convert.proof.verify import verify
 
 for comparison in verify("bert").comparisons:
     kinds = {kind: comparison.largest(kind)
@@ -440,7 +444,7 @@ for comparison in verify("bert").comparisons:
 # The official files spell the norms in two ways, `gamma` and `beta` in Google's, `weight` and `bias` since; the table
 # reads both:
 #
-# ::source checkpoints_convert.bert.norm_rows fold="How both spellings are read"
+# ::source checkpoints_convert.tables.bert.norm_rows fold="How both spellings are read"
 #
 # With a network, `checkpoints_convert.load("google-bert/bert-base-uncased")` fetches the real one, with its `.tokenize` beside it.
 #

@@ -7,7 +7,7 @@ find out what they cannot tell apart.
 nav: BPE
 minutes: 20
 paper: [Sennrich et al. 2016](https://arxiv.org/abs/1508.07909), section 3.2; [Radford et al. 2021](https://arxiv.org/abs/2103.00020), section 2.4
-code: minimodels/tokenizers.py
+code: minimodels/words/byte_pair.py
 """
 
 # %% [markdown]
@@ -25,10 +25,10 @@ for text in ["cat", "café", "猫", "🦊"]:
 # %% [markdown]
 # To keep the pieces readable, each byte is written as one visible character, and the last one of a word gets a mark, `</w>`:
 #
-# ::source minimodels.tokenizers.word_symbols nodoc
+# ::source minimodels.words.byte_pair.word_symbols nodoc
 
 # %%
-from minimodels.tokenizers import word_symbols
+from minimodels.words.byte_pair import word_symbols
 
 for word in ["cat", "café", "🦊"]:
     print(" ".join(word_symbols(word)))
@@ -53,7 +53,7 @@ for word in ["cat", "café", "🦊"]:
 from collections import Counter
 from itertools import pairwise
 
-from minimodels.tokenizers import learn_merges, merge_pair, split_words
+from minimodels.words.byte_pair import learn_merges, merge_pair, split_words
 
 sentences = ["a cat on a mat", "a fat cat", "the cat sat on the hat",
              "a hat on a cat", "that cat is fat"]
@@ -79,21 +79,21 @@ print("the same as learn_merges:", merges == learn_merges(sentences, 8))
 # Frequent words become whole quickly; rare ones stay in pieces. Nobody told it what a word, a stem or an ending is. The two functions at
 # work, from the library:
 #
-# ::source minimodels.tokenizers.merge_pair nodoc
+# ::source minimodels.words.byte_pair.merge_pair nodoc
 #
-# ::source minimodels.tokenizers.learn_merges nodoc fold="learn_merges"
+# ::source minimodels.words.byte_pair.learn_merges nodoc fold="learn_merges"
 #
 # ## Use what was learned
 #
 # A new word is taken apart into bytes, and the merges are applied **in the order in which they were learned**: of all known pairs of
 # neighbours the earliest goes first, until none is known.
 #
-# ::source minimodels.tokenizers.BytePairTokenizer.merge_word nodoc
+# ::source minimodels.words.byte_pair.BytePairTokenizer.merge_word nodoc
 #
 # None of the following words was in the five sentences:
 
 # %%
-from minimodels.tokenizers import BytePairTokenizer
+from minimodels.words.byte_pair import BytePairTokenizer
 
 small = BytePairTokenizer(merges)
 for word in ["bat", "catch", "chat", "thathat"]:
@@ -190,9 +190,9 @@ for text in ["a part", "apart", "the rapist", "therapist", "cat bird",
 #
 # Before any merge the text is cleaned, and cut into words, by these lines:
 #
-# ::source minimodels.tokenizers.clean_text nodoc
+# ::source minimodels.words.byte_pair.clean_text nodoc
 #
-# ::source minimodels.tokenizers.WORD_PATTERN
+# ::source minimodels.words.byte_pair.WORD_PATTERN
 #
 # Each choice has a price. Below each text its symbols, and then what the ids still tell:
 
@@ -227,7 +227,7 @@ dogs = {"English": "the dog sleeps on the sofa",
         "Greek": "ο σκύλος κοιμάται στον καναπέ",
         "Japanese": "犬がソファで寝ている",
         "Hindi": "कुत्ता सोफे पर सो रहा है"}
-from lessons.diagrams import Table, show
+from lessons.book.diagrams import Table, show
 
 show(Table(["language", "characters", "ids"], [
     [name, str(len(text)), str(len(clip.encode(text)))]

@@ -18,7 +18,7 @@ code: minimodels/clip.py
 # $I$ and a text $T$ belong together is the cosine of their vectors, times a learned scale:
 
 # %% fold="The code of this drawing"
-from lessons.diagrams import Drawing, show
+from lessons.book.diagrams import Drawing, show
 
 drawing = Drawing(
     600,
@@ -172,7 +172,7 @@ for name, factor in (("scale 1", 1.0), ("learned", scale)):
 #     from there, because no token looks forward.
 
 # %%
-from minimodels.tokenizers import BytePairTokenizer
+from minimodels.words.byte_pair import BytePairTokenizer
 
 tokenizer = BytePairTokenizer.clip()  # the one of all released CLIPs
 caption = "a ladybug riding on a dog"
@@ -287,11 +287,11 @@ print(f"up to the end: {work[0] / 1e9:.1f} billion")
 # %%
 import copy
 
-from lessons.diagrams import Table
+from lessons.book.diagrams import Table
 from lessons.stickers.exams import singles
 from lessons.stickers.sheet import CLASSES
 from minimodels.blocks import QuickGELU
-from minimodels.templates import with_article
+from minimodels.words.templates import with_article
 
 exam = singles(TEST, rounds=2)  # 384 pictures of one sticker
 exam_image = normalized(exam.images)

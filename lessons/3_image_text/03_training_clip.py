@@ -8,7 +8,7 @@ nav: Training CLIP
 minutes: 20
 needs: 3.2
 paper: [Radford et al. 2021](https://arxiv.org/abs/2103.00020), sections 2.3 and 2.5, figure 3
-code: lessons/train/clip.py
+code: lessons/train/clip/trainer.py
 """
 
 # %% [markdown]
@@ -25,7 +25,7 @@ code: lessons/train/clip.py
 # \qquad \ell \in \mathbb{R}^{B \times B}
 # $$
 #
-# ::source lessons.train.clip.contrastive_loss
+# ::source lessons.train.clip.trainer.contrastive_loss
 #
 # ::predict answer="{=chance_loss:.2f}|5.5|ln 256|log(256)|ln(256)"
 #     An untrained model gives every pair nearly the same logit. How large is the loss for a batch of 256? (A natural
@@ -42,7 +42,7 @@ import torch
 import minimodels
 from lessons.stickers.exams import training_scenes
 from lessons.stickers.splits import TEST
-from lessons.train.clip import contrastive_loss
+from lessons.train.clip.trainer import contrastive_loss
 from lessons.train.measures import embed_images, embed_texts
 from minimodels.clip import CLIP
 
@@ -88,7 +88,7 @@ plt.show()
 # The data never run out: scene number $n$ is made from its number, so a step needs nothing but the model and its own
 # number, and a run that is interrupted goes on bit for bit.
 #
-# ::source lessons.train.clip.Trainer.step nodoc
+# ::source lessons.train.clip.trainer.Trainer.step nodoc
 #
 # Two optimizers share the work. Muon (Jordan et al. 2024) takes the matrices inside the blocks, AdamW everything else.
 # Muon makes each update of a matrix orthogonal, so that no direction is learned much faster than another. The piecewise
@@ -149,7 +149,7 @@ print(
 # some other scene also has a dog on grass, and the details begin to matter. That is why CLIP wanted batches of 32,768.
 
 # %%
-from lessons.diagrams import Table, show
+from lessons.book.diagrams import Table, show
 
 rows = []
 for size in (8, 32, 128, 512):
@@ -332,8 +332,8 @@ show(
 # ## Train it yourself
 #
 # ```sh
-# python -m lessons.train.clip --steps 300 --run my/clip   # a short run
-# python -m lessons.train.clip --evaluate                  # the book's weights
+# python -m lessons.train clip --steps 300 --run my/clip   # a short run
+# python -m lessons.train clip --evaluate                  # the book's weights
 # ```
 #
 # The first needs a few minutes and reaches more than one would think; the second prints every figure of the model card.

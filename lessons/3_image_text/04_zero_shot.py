@@ -8,7 +8,7 @@ nav: Zero-shot
 minutes: 20
 needs: 3.2
 paper: [Radford et al. 2021](https://arxiv.org/abs/2103.00020), sections 3.1.2 to 3.1.5
-code: minimodels/templates.py
+code: minimodels/words/templates.py
 """
 
 # %% [markdown]
@@ -24,7 +24,7 @@ code: minimodels/templates.py
 # p_c = \operatorname{softmax}_c \big( e^{s} \, w_c \cdot I / \lVert I \rVert \big)
 # $$
 #
-# ::source minimodels.templates.label_embeddings nodoc
+# ::source minimodels.words.templates.label_embeddings nodoc
 
 # %%
 import torch
@@ -35,7 +35,7 @@ from lessons.stickers.exams import singles
 from lessons.stickers.sheet import CLASSES
 from lessons.stickers.splits import TEST
 from lessons.train.measures import embed_images
-from minimodels.templates import label_embeddings
+from minimodels.words.templates import label_embeddings
 
 model = minimodels.load("tiny-clip")
 scale = model.logit_scale.exp().item()
@@ -69,7 +69,7 @@ print(f"guessing: {1 / 64:.1%}")
 #     (section 3.1.4).
 
 # %%
-from lessons.diagrams import Table, show
+from lessons.book.diagrams import Table, show
 
 SINGLE = [
     "{}",

@@ -7,7 +7,7 @@ nav: Search
 minutes: 15
 needs: 3.2, 3.4
 paper: [Radford et al. 2021](https://arxiv.org/abs/2103.00020), appendix E.1; [Karpathy and Fei-Fei 2015](https://arxiv.org/abs/1412.2306), section 4.1
-code: minimodels/metrics.py
+code: minimodels/metrics/masks.py
 """
 
 # %% [markdown]
@@ -117,19 +117,19 @@ print(f"{share_of_hits:.0%} of the five best for 'a dog', 'a cat' and so on")
 # \text{R@}k = \frac{1}{Q} \sum_{q=1}^{Q} \big[\, \text{the right picture of } q \text{ is among its } k \text{ best} \,\big]
 # $$
 #
-# ::source minimodels.metrics.retrieval_ranks nodoc
+# ::source minimodels.metrics.retrieval.retrieval_ranks nodoc
 #
-# ::source minimodels.metrics.recall_at nodoc
+# ::source minimodels.metrics.retrieval.recall_at nodoc
 #
 # Two details decide whether such a number can be trusted. Equal scores count against us: a broken model that gives
 # every picture the same score gets no hit, and not all of them. And the number of pictures belongs to the result: R@1
 # of 1,000 is harder than R@1 of 100.
 
 # %%
-from lessons.diagrams import Table, show
+from lessons.book.diagrams import Table, show
 from lessons.stickers.baselines import colour_only_ranks
 from minimodels.clip import CLIP
-from minimodels.metrics import recall_at
+from minimodels.metrics.retrieval import recall_at
 
 own = torch.eye(500, dtype=torch.bool)  # caption q, picture q
 T = embed_texts(model, model.tokenize, pairs.captions)  # (500, 128)

@@ -33,7 +33,7 @@ from einops import rearrange
 
 import minimodels
 from lessons.stickers.splits import TEST
-from lessons.train import clipseg_report as exams
+from lessons.train.clipseg import report as exams
 from lessons.train.measures import normalized
 
 model = minimodels.load("tiny-clipseg")  # a CLIPSeg on top of tiny-clip
@@ -127,7 +127,7 @@ for number, share in enumerate(named):
 # ## The architecture on one page
 
 # %% fold="The code of this drawing"
-from lessons.diagrams import Drawing, show
+from lessons.book.diagrams import Drawing, show
 
 drawing = Drawing(
     640,
@@ -186,7 +186,7 @@ show(drawing)
 # says which channels matter. Below, one scene and four prompts, and the factors that the prompts make:
 
 # %% alt="One scene with stickers in the first column, then the probability maps of several prompts: for each sticker's name the map is bright on that sticker and dark elsewhere; the last prompt names something that is not there and its map is dark." caption="One scene, encoded once, and the probabilities that four prompts make of it. The last thing is not there."
-from lessons.figures import gallery
+from lessons.book.figures import gallery
 from lessons.stickers.sheet import CLASSES
 
 dice = Dice(TEST.seed(730_001))
@@ -233,7 +233,7 @@ plt.show()
 # %%
 import copy
 
-from lessons.diagrams import Table
+from lessons.book.diagrams import Table
 from minimodels.blocks import QuickGELU
 
 

@@ -8,7 +8,7 @@ nav: Training CLIPSeg
 minutes: 20
 needs: 4.1, 3.3
 paper: [Lueddecke and Ecker 2022](https://arxiv.org/abs/2112.10003), sections 4 and 5
-code: lessons/train/clipseg.py
+code: lessons/train/clipseg/trainer.py
 """
 
 # %% [markdown]
@@ -50,15 +50,15 @@ print("its CLIP is still tiny-clip, bit for bit:", same)
 #
 # And it is thrift, too: no activations are kept for CLIP's backward pass, and texts are encoded once for the whole run.
 #
-# ::source lessons.train.clipseg.Trainer.step nodoc
+# ::source lessons.train.clipseg.trainer.Trainer.step nodoc
 #
 # ## What is asked
 #
 # A picture is encoded once and asked four things. Here is one scene of the training set with its four questions:
 
 # %% alt="A scene with several stickers, then four masks, each under the words that were asked: bright where what is asked shows, all dark where it is not there." caption="A training scene and four prompts with their targets. All dark means: not there."
-from lessons.figures import gallery
-from lessons.train import clipseg_data as data
+from lessons.book.figures import gallery
+from lessons.train.clipseg import data
 
 number = 5
 picture, asked = data.question(number)
@@ -75,12 +75,12 @@ figure = gallery(
 # The rule that draws them, which follows the paper's PhraseCut+ (phrases, pictures of the same thing, mixes of both, and
 # things that are not there):
 #
-# ::source lessons.train.clipseg_data.asked_of nodoc
+# ::source lessons.train.clipseg.data.asked_of nodoc
 #
 # Counted over the first 400 scenes:
 
 # %%
-from lessons.diagrams import Table, show
+from lessons.book.diagrams import Table, show
 
 flat = [one for n in range(400) for one in data.question(n)[1]]
 empty = sum(not one.mask.any() for one in flat) / len(flat)
@@ -133,7 +133,7 @@ print(f"right pixels of a decoder that paints nothing: {nothing_right:.1%}")
 # 1 - \frac{2 \sum p m + 1}{\sum p + \sum m + 1} \right)
 # $$
 #
-# ::source lessons.train.clipseg.segmentation_loss nodoc
+# ::source lessons.train.clipseg.trainer.segmentation_loss nodoc
 #
 # The paper uses cross entropy alone; our scenes are small and their stickers smaller. What the two say about the same
 # answers, to a small sticker and a big one (probabilities of 2 % and 98 %):
@@ -182,7 +182,7 @@ import numpy as np
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lessons.train import loop
-from lessons.train.clipseg import segmentation_loss
+from lessons.train.clipseg.trainer import segmentation_loss
 from lessons.train.measures import normalized
 from minimodels.clipseg import CLIPSeg
 
@@ -294,18 +294,18 @@ for name, line in (("first", first), ("second", second), ("last", last)):
 
 # %% alt="Two panels. Left, over the threshold from 0 to 1: recall falls, precision rises, IoU is a flat arch with its top near the middle, and the share of absent classes left empty rises from low thresholds on. Right: precision over recall, high and flat at first, falling at the right end." caption="Left: what each threshold does. Right: precision over recall; AP is the area below it."
 from lessons.stickers.splits import TEST
-from lessons.train import clipseg_report as exams
-from minimodels import metrics
+from lessons.train.clipseg import report as exams
+from minimodels.metrics import masks
 
 exam = exams.class_exam(TEST, 300, hard=False)
 absent = exams.absent_exam(TEST, 150, hard=False)
 found = exams.predict(model, exam, 64)
 false = exams.predict(model, absent, 64)
-counts = metrics.mask_counts(found.double(), exam.masks)
+counts = masks.mask_counts(found.double(), exam.masks)
 total = counts.total()
 precision = (total.tp / (1 + total.tp + total.fp))[0]
 recall = (total.tp / (1 + total.tp + total.fn))[0]
-thresholds = metrics.THRESHOLDS
+thresholds = masks.THRESHOLDS
 iou = torch.tensor([exams.mean_iou(found, exam, t) for t in thresholds])
 left = torch.tensor([exams.left_empty(false, t) for t in thresholds])
 figure, axes = plt.subplots(1, 2, figsize=(6.4, 2.8), layout="constrained")
@@ -326,7 +326,7 @@ plt.show()
 best = int(iou.argmax())
 best_threshold, best_iou = thresholds[best].item(), iou[best].item()
 half_iou, half_empty = iou[24].item(), left[24].item()
-ap = metrics.average_precision(counts)
+ap = masks.average_precision(counts)
 print(f"at 0.50: IoU {half_iou:.1%}, absent left empty {half_empty:.1%}")
 print(f"best IoU {best_iou:.1%} at {best_threshold:.2f}")
 print(f"AP {ap:.1%}, recall reaches from {recall.min():.0%} "
@@ -375,8 +375,8 @@ relation = by_name["relation, hard scenes"]
 # ## Train it yourself
 #
 # ```sh
-# python -m lessons.train.clipseg --steps 600 --run my/clipseg   # minutes
-# python -m lessons.train.clipseg --evaluate                     # the book's weights
+# python -m lessons.train clipseg --steps 600 --run my/clipseg   # minutes
+# python -m lessons.train clipseg --evaluate                     # the book's weights
 # ```
 #
 # ## Write it yourself
@@ -407,6 +407,6 @@ relation = by_name["relation, hard scenes"]
 # ## The paper, and the same lines in the libraries
 #
 # Section 4 of the paper describes PhraseCut+ and the mixing, section 5 the measures. The released code trains with
-# `training.py`; its configuration files ask for layers `[3, 7, 9]`, see [[4.1]]. The measures are in `metrics.py`: 49
+# `training.py`; its configuration files ask for layers `[3, 7, 9]`, see [[4.1]]. The measures are in `masks.py`: 49
 # thresholds, one pixel added to each denominator. **transformers**' `CLIPSegForImageSegmentation` returns the plain cross
 # entropy when it is given labels; absent prompts and mixing are left to you.

@@ -118,7 +118,7 @@ with torch.no_grad():
 picture_prompt = vectors["cut out, grey around"]
 
 # %% alt="The same scene changed in eight ways: as it is, with a red outline around one sticker, with the background blurred and darkened, with a grey background, and four cut-outs of the sticker: tight, with context, blurred and darkened, and small on grey." caption="The first scene as eight prompts. The models read them at 64 x 64 pixels."
-from lessons.figures import gallery
+from lessons.book.figures import gallery
 
 
 def picture_of(tensor):
@@ -135,7 +135,7 @@ figure = gallery(
 )
 
 # %%
-from lessons.diagrams import Table, show
+from lessons.book.diagrams import Table, show
 
 rows, by_way = [], {}
 for name, vector in vectors.items():
@@ -185,7 +185,7 @@ by_outline = by_way["a red outline"]
 import matplotlib.pyplot as plt
 
 from lessons.stickers.scenes import Dice, random_scene
-from lessons.train import clipseg_data as data
+from lessons.train.clipseg import data
 
 weights = [0.0, 0.25, 0.5, 0.75, 1.0]
 
@@ -286,7 +286,7 @@ print(f"mean length: texts {length_text:.0f}, pictures {length_picture:.0f}")
 
 # %%
 from lessons.stickers.sheet import CLASS_NUMBER
-from lessons.train import clipseg_report as exams
+from lessons.train.clipseg import report as exams
 
 
 def all_of(one):
@@ -424,8 +424,8 @@ print(f"theirs in a batch against theirs one by one: mean cosine {moved:.2f}")
 # %%
 from PIL import Image
 
-from minimodels.images import TransformersPreprocess
-from minimodels.images_tensor import TensorPreprocess
+from minimodels.pixels.preprocess import TransformersPreprocess
+from minimodels.pixels.preprocess_tensor import TensorPreprocess
 
 numbers = {"mean": tuple(mean), "std": tuple(std)}
 orders = {

@@ -31,10 +31,10 @@ import numpy as np
 import torch
 
 import minimodels
-from lessons.diagrams import Drawing, Table, show
+from lessons.book.diagrams import Drawing, Table, show
 from lessons.stickers.splits import TEST
-from lessons.train import lavt_report as exams
-from lessons.train.lavt_data import every_way
+from lessons.train.lavt import report as exams
+from lessons.train.lavt.data import every_way
 from lessons.train.measures import normalized
 
 model = minimodels.load("tiny-lavt")
@@ -99,7 +99,7 @@ head = ["two sentences, for instance", "tiny CLIPSeg", "tiny LAVT"]
 show(Table(head, rows))
 
 # %% hide-input alt="Six scenes, one a row. In each row the scene, then what tiny LAVT paints for two sentences that mean two different stickers of one class, and what tiny CLIPSeg paints for the same two." caption="The same picture and two sentences that differ in a word or two. The first scenes of each kind, not chosen."
-from lessons.figures import gallery
+from lessons.book.figures import gallery
 
 pictures, titles = [], []
 for kind in PAIRED:
@@ -457,7 +457,7 @@ print(f"before the first word: {first:.0f} ({shared:.0%})")
 # A cross entropy over two classes with weights 0.9 for background and 1.1 for the referent (exercise 4.4.5), AdamW, a
 # rate that falls as a polynomial of power 0.9 (4.4.6), 40 epochs from a Swin-B that knows ImageNet-22k and a BERT that
 # knows English. Tiny LAVT has neither: it learned to see and to read from Sticker World alone, in
-# `lessons/train/lavt.py`, with two sentences for each scene, so that the words alone tell the two masks apart.
+# `lessons/train/lavt/trainer.py`, with two sentences for each scene, so that the words alone tell the two masks apart.
 #
 # ## Write it yourself
 #

@@ -8,7 +8,7 @@ nav: Where LAVT fails
 minutes: 20
 needs: 4.4
 paper: [Yang et al. 2022](https://arxiv.org/abs/2112.02244), section 4
-code: lessons/train/lavt_report.py
+code: lessons/train/lavt/report.py
 """
 
 # %% [markdown]
@@ -31,9 +31,9 @@ import numpy as np
 import torch
 
 import minimodels
-from lessons.diagrams import Table, show
+from lessons.book.diagrams import Table, show
 from lessons.stickers.splits import TEST
-from lessons.train import lavt_report as exams
+from lessons.train.lavt import report as exams
 
 model = minimodels.load("tiny-lavt")
 COUNT = 80
@@ -72,7 +72,7 @@ print(f"absent ({exam['absent'].texts[1]} ...): left empty {empty:.0%}")
 # %% hide-input alt="For each kind of sentence the worst answer: the scene, the pixels that are meant, and what was painted, with its IoU and its score. Some answers are empty, some ragged, some painted cleanly on another sticker with a high score." caption="The worst answer of each kind: the scene, what is meant, what was painted. Some were painted with a high score. For the absent kind: the largest area painted."
 from textwrap import fill
 
-from lessons.figures import gallery
+from lessons.book.figures import gallery
 
 
 def score(logit):
@@ -302,15 +302,15 @@ print(f"a right one scores higher than a wrong one: {wrong_ranks:.0%}")
 # of sentences with an IoU of X or more. Exercises 4.5.1 and 4.5.2 write them. On the five kinds with a referent:
 
 # %%
-from minimodels import metrics
+from minimodels.metrics import masks
 
 found = torch.cat([answers[kind] > 0 for kind in KINDS[:-1]])
 meant = torch.cat([exam[kind].masks for kind in KINDS[:-1]])
-scores = metrics.referring_scores(found, meant)
+scores = masks.referring_scores(found, meant)
 sizes = meant.sum((1, 2))
 large = sizes > sizes.median()
-of_large = metrics.referring_scores(found[large], meant[large])
-of_small = metrics.referring_scores(found[~large], meant[~large])
+of_large = masks.referring_scores(found[large], meant[large])
+of_small = masks.referring_scores(found[~large], meant[~large])
 rows = [
     [name, f"{s.overall_iou:.1%}", f"{s.mean_iou:.1%}",
      *(f"{value:.0%}" for value in s.precision.values())]

@@ -8,7 +8,7 @@ nav: SAM
 minutes: 20
 needs: 2.2, 2.3, 4.1
 paper: [Kirillov et al. 2023](https://arxiv.org/abs/2304.02643), section 3 and appendix A
-code: minimodels/sam.py, minimodels/mask_generator.py
+code: minimodels/sam.py, minimodels/sam_everything.py
 """
 
 # %% [markdown]
@@ -31,8 +31,9 @@ import torch
 
 import minimodels
 from lessons.stickers.splits import TEST
-from lessons.train import sam, sam_data
-from lessons.train import sam_report as exams
+from lessons.train.sam import data as sam_data
+from lessons.train.sam import report as exams
+from lessons.train.sam import trainer as sam
 
 model = minimodels.load("tiny-sam")
 number = 3_000_012
@@ -53,9 +54,9 @@ for mask, trust in zip(masks, iou[0, 0]):
     print(f"{share:6.1%} of the picture, predicted IoU {trust:.2f}")
 
 # %% alt="A scene with a white dot on one sticker, and beside it the same scene with each of the three masks painted over it; the mask with the highest predicted IoU covers the clicked sticker." caption="The click, and the three masks with the IoU that the model expects of each."
-from lessons.figures import gallery
-from minimodels.drawing import overlay
-from minimodels.images import Image
+from lessons.book.figures import gallery
+from minimodels.pixels.drawing import overlay
+from minimodels.pixels.preprocess import Image
 
 scene = Image.fromarray(picture)
 clicked = picture.copy()
@@ -68,7 +69,7 @@ figure = gallery([clicked, *painted], ["the click", *titles], cell=1.6)
 # The ambiguity is real: nobody can know what one click means. Averaging the possible answers would give a grey blur
 # that is none of them. SAM's way is older than SAM: give several answers and **let only the best one learn**.
 #
-# ::source lessons.train.sam#loss nodoc
+# ::source lessons.train.sam.trainer#loss nodoc
 #
 # How good are they, on scenes that training never saw? Every visible sticker of 150 scenes is clicked once in its
 # middle, and once it gets its box:
@@ -121,7 +122,7 @@ plt.show()
 # fits best:
 
 # %%
-from lessons.diagrams import Table, show
+from lessons.book.diagrams import Table, show
 
 
 def three_ious(wanted, places, scenes):
@@ -168,7 +169,7 @@ show(Table(["a click that means", "mask 1", "mask 2", "mask 3"], rows))
 # ## One picture once, prompts as tokens
 
 # %% fold="The code of this drawing"
-from lessons.diagrams import Drawing
+from lessons.book.diagrams import Drawing
 
 drawing = Drawing(
     640,
@@ -335,7 +336,7 @@ print(f"tables: {tuple(attention.rel_h.shape)} and "
 # prompt*. In training the next click is drawn from the pixels that are wrong. (SAM was trained with many such
 # rounds; ours with one, in a quarter of its steps, so do not expect too much of a third click.)
 #
-# ::source lessons.train.sam#correct nodoc
+# ::source lessons.train.sam.trainer#correct nodoc
 
 # %%
 turns = exams.clicks_in_turn(model, exam, 3)
@@ -419,7 +420,7 @@ show(Table(["change", "IoU"], [[n, f"{v:.3f}"] for n, v in costs.items()]))
 # training two clicks in three meant the sticker, so even its perfect mask cannot expect an IoU near 1 of a click.
 
 # %% alt="A scene with several stickers, each painted in a colour of its own by the automatic mask generator." caption="Everything in one picture, found by a grid of clicks."
-from minimodels.mask_generator import Keep, MaskGenerator
+from minimodels.sam_everything import Keep, MaskGenerator
 
 number = 3_000_021
 picture, owner = sam_data.scene(number, TEST)

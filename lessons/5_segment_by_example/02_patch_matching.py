@@ -22,7 +22,7 @@ code: minimodels/matcher.py
 import torch
 
 from lessons.stickers.splits import TEST
-from lessons.train import matching
+from lessons.train.matcher import data as matching
 from minimodels import matcher
 
 features = matching.ClipFeatures("tiny-clip", block=1)  # the second of four
@@ -185,7 +185,7 @@ plt.show()
 # of the right sticker are reached.
 
 # %%
-from lessons.diagrams import Table, show
+from lessons.book.diagrams import Table, show
 
 number = 50
 shares, similarities = {}, {}
@@ -245,9 +245,9 @@ show(Table(["of a patch is marked", "matches a pair", "right"], rows))
 #     what the class token takes from them. Matcher takes DINOv2's patches before its last norm.
 
 # %%
-from minimodels import tiny
 from minimodels.clip import CLIP
 from minimodels.patch_features import PatchFeatures
+from minimodels.stored import models
 
 
 class Colour(torch.nn.Module):
@@ -261,7 +261,7 @@ class Colour(torch.nn.Module):
 
 
 torch.manual_seed(0)
-trained = tiny.load("tiny-clip")
+trained = models.load("tiny-clip")
 fresh = CLIP(**trained.about["arguments"])
 untrained = PatchFeatures(fresh, 1)
 untrained.mean = trained.preprocess.mean

@@ -19,7 +19,7 @@ code: minimodels/matcher.py
 # in three steps:
 
 # %% hide-input
-from lessons.diagrams import Drawing, Table, show
+from lessons.book.diagrams import Drawing, Table, show
 
 drawing = Drawing(620, 150, "Matcher: reference and target give features; "
                   "matched patches become point sets; SAM answers with "
@@ -51,9 +51,9 @@ show(drawing)
 import torch
 
 from lessons.stickers.splits import TEST
-from lessons.train import matching
-from lessons.train.matcher_report import mask_iou
-from minimodels import tiny_matcher
+from lessons.train.matcher import data as matching
+from lessons.train.matcher.report import mask_iou
+from minimodels.stored import tiny_matcher
 
 model = tiny_matcher.load()
 pair = matching.make_pair(20, TEST, hard=True)
@@ -171,7 +171,7 @@ plt.show()
 #
 # ## What each stage adds
 #
-# Measured on {=count} easy and {=count} hard pairs of unseen scenes, with `python -m lessons.train.matcher_report`.
+# Measured on {=count} easy and {=count} hard pairs of unseen scenes, with `python -m lessons.train.matcher.report`.
 #
 # ::predict
 #     Before you look: what is left if SAM is asked only once, with all matched points together?
@@ -182,7 +182,7 @@ plt.show()
 # %%
 import json
 
-from lessons.train.matcher_report import FIGURES, STAGES
+from lessons.train.matcher.report import FIGURES, STAGES
 
 figures = json.loads(FIGURES.read_text())
 count = figures["hard"]["pairs"]
@@ -221,7 +221,7 @@ whole_easy = easy["whole"]
 # mask. Only the score knows: nothing in the picture can be filled cheaply with an owl's patches.
 
 # %% alt="Left the marked owl, right a frog and a cactus in the sky: no mask is drawn, the score is far below the limit." caption="An owl is looked for, there is none."
-from lessons.train.matcher_report import absent_target
+from lessons.train.matcher.report import absent_target
 
 nowhere = absent_target(20, TEST, hard=True)
 lost = model(pair.reference[None], pair.mask[None], nowhere)

@@ -17,11 +17,11 @@ from pathlib import Path
 from types import ModuleType
 
 from lessons.checker.errors import Trouble, explain
+from lessons.checker.exercises import Exercise, catalogue
 from lessons.checker.judge import Verdict, cases, judge
 from lessons.checker.load import forbidden_use, load_check, load_file
-from lessons.checker.report import Report
 from lessons.checker.task import Task, plain_call
-from lessons.exercises import Exercise, catalogue
+from lessons.checker.verdict import Report
 
 KEPT_OUTPUT = 2000
 EXTRA_MEMORY = 6 * 2**30

@@ -10,8 +10,8 @@ from collections.abc import Collection
 from pathlib import Path
 from types import ModuleType
 
+from lessons.checker.exercises import Exercise
 from lessons.checker.task import Task
-from lessons.exercises import Exercise
 
 HOLDS_ANSWERS = ("minimodels", "checkpoints_convert", "lessons")
 

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lessons.checker.errors import line_of
-from lessons.checker.report import Report
-from lessons.exercises import catalogue
+from lessons.checker.exercises import catalogue
+from lessons.checker.verdict import Report
 
 ROOT = Path(__file__).resolve().parents[2]
 TIME_LIMIT = 10.0

@@ -4,7 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from minimodels.errors import UserError, write_aside
+from minimodels.errors import UserError
+from minimodels.errors.aside import write_aside
 
 from . import baselines, refer, sheet
 from .contact import contact_sheet

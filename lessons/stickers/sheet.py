@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from minimodels.errors import UserError, write_aside
+from minimodels.errors import UserError
+from minimodels.errors.aside import write_aside
 
 SHEET = Path(__file__).with_name("sheet.png")
 CELL = 64

@@ -12,8 +12,9 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
-from minimodels import tiny
-from minimodels.errors import UserError, write_aside
+from minimodels.errors import UserError
+from minimodels.errors.aside import write_aside
+from minimodels.stored import models
 
 
 def make_optimizers(model: nn.Module, matrix_rate: float, other_rate: float) -> list[torch.optim.Optimizer]:
@@ -130,7 +131,7 @@ def run(trainer, folder: Path, every: int, minutes: float) -> None:
 
 def publish(path: Path, trainer, folder: Path, about: dict) -> None:
     """Write the model in fp16 with what is needed to use it, and beside it the run's log as one small JSON file."""
-    tiny.save(path, trainer.model, about, torch.float16)
+    models.save(path, trainer.model, about, torch.float16)
     lines = [
         {name: round(value, 4) if isinstance(value, float) else value for name, value in line.items()}
         for line in read_log(folder / "log.jsonl")

@@ -8,7 +8,7 @@ from torch import Tensor
 from lessons.stickers.captions import with_article
 from lessons.stickers.exams import Pairs, Singles
 from lessons.stickers.sheet import CLASSES
-from minimodels.images import CLIPPreprocess
+from minimodels.pixels.preprocess import CLIPPreprocess
 
 TEMPLATES = ("{}", "small {}", "big {}")
 _CLIP = CLIPPreprocess(64)

@@ -14,18 +14,19 @@ from jaxtyping import Bool, Float
 from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
-from minimodels import matcher, tiny_matcher
+from minimodels import matcher
 from minimodels.clip import CLIP
-from minimodels.commands import shared
-from minimodels.commands.terminal import notice, printable
 from minimodels.dinov2 import DINOv2
-from minimodels.drawing import COLOURS, overlay, picture_sheet
 from minimodels.errors import UserError
-from minimodels.images import check_ending, open_image, save_picture
 from minimodels.matcher import Matcher, Result
+from minimodels.pixels.drawing import COLOURS, overlay, picture_sheet
+from minimodels.pixels.opening import check_ending, open_image, save_picture
 from minimodels.sam import SAM
-from minimodels.templates import sticker_model
+from minimodels.stored import tiny_matcher
+from minimodels.terminal import door
+from minimodels.terminal.printing import notice, printable
 from minimodels.vit import ViT
+from minimodels.words.templates import sticker_model
 
 DEFAULT = "tiny-matcher"
 OFFICIAL = "facebook/dinov2-large,facebook/sam-vit-huge"
@@ -78,11 +79,11 @@ def add_parser(commands: Any) -> None:
     add("--both-ways", action="store_true", help="mark REF in turn by what was found, and print how well that agrees")
     add("--setting", choices=SETTINGS, help="things of a kind, one whole object, or a part of one")
     add("--least", type=float, metavar="SCORE", help="a best score below it means that the object is not there")
-    add("--size", type=shared.whole_number, metavar="N", help="pixels a side that the pictures are resized to")
+    add("--size", type=door.whole_number, metavar="N", help="pixels a side that the pictures are resized to")
     add("--seed", type=int, default=0, metavar="N", help="of the points that SAM is asked at (default 0)")
     add("--masks", metavar="DIR", help="write each mask there as a PNG of the picture's size")
     add("-o", "--output", default=PICTURE, metavar="FILE", help=f"picture with masks and matches (default {PICTURE})")
-    shared.add_model_options(parser, default=DEFAULT, official=OFFICIAL)
+    door.add_model_options(parser, default=DEFAULT, official=OFFICIAL)
     parser.set_defaults(run=run)
 
 
@@ -94,7 +95,7 @@ def run(options: argparse.Namespace) -> int:
     mask = read_mark(mask_path, picture, options.reference)
     pictures = [open_image(path) for path in targets]
     model, side, stickers = load_matcher(options)
-    if stickers and not all(shared.like_a_scene(each) for each in (picture, *pictures)):
+    if stickers and not all(door.like_a_scene(each) for each in (picture, *pictures)):
         notice(
             "the tiny weights know only the stickers of Sticker World, on photographs they guess. For those: "
             f"--model {OFFICIAL}, or two files: --model DINOV2_FILE,SAM_FILE"
@@ -133,7 +134,7 @@ def read_mark(path: str | None, picture: Image.Image, shown: str) -> Bool[Tensor
     if path is None:
         notice("no mask is given: the middle of the first picture is what is looked for")
         return None
-    mask = shared.read_mask(path, picture, shown)
+    mask = door.read_mask(path, picture, shown)
     if mask.all():
         notice(f"{path} marks the whole picture: no match can be told from an outlier, the way back keeps all of them")
     return mask
@@ -156,7 +157,7 @@ def load_matcher(options: argparse.Namespace) -> tuple[Matcher, int, bool]:
     for name in names:
         one = copy.copy(options)
         one.model = name.strip()
-        parts.append(shared.load_model(one))
+        parts.append(door.load_model(one))
     check_parts(names, *parts)
     stickers = sticker_model(parts[0])
     numbers = {**SETTINGS[options.setting or ("stickers" if stickers else "whole")]}

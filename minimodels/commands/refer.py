@@ -10,11 +10,11 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from minimodels.commands import shared
-from minimodels.commands.terminal import notice
 from minimodels.errors import UserError
 from minimodels.lavt import LAVT
-from minimodels.tokenizers import WordPieceTokenizer
+from minimodels.terminal import door
+from minimodels.terminal.printing import notice
+from minimodels.words.word_piece import WordPieceTokenizer
 
 
 def check_options(options: argparse.Namespace) -> None:
@@ -56,7 +56,7 @@ def find(
             f"{options.model} came without its vocabulary, which official files leave out: put bert-base-uncased's "
             "vocab.txt beside it, or run `python -m checkpoints_convert fetch google-bert/bert-base-uncased` once"
         )
-    texts = shared.check_texts(options.texts, "sentence", model)
+    texts = door.check_texts(options.texts, "sentence", model)
     check_words(texts, tokenize)
     ids, mask = (part.to(options.device) for part in tokenize(texts, truncate=True))
     pixels = model.preprocess(image)[None].to(ids.device, model.head.weight.dtype)  # type: ignore[operator]

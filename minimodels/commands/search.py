@@ -8,13 +8,13 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from minimodels.clip import DualEncoder
-from minimodels.commands import shared
-from minimodels.commands.index import Index, list_pictures, open_index
-from minimodels.commands.terminal import fit, notice, printable, width
-from minimodels.drawing import picture_sheet, text_font
 from minimodels.errors import UserError
-from minimodels.images import check_ending, save_picture
-from minimodels.templates import label_embeddings
+from minimodels.pixels.drawing import picture_sheet, text_font
+from minimodels.pixels.opening import check_ending, save_picture
+from minimodels.stored.search_index import Index, list_pictures, open_index
+from minimodels.terminal import door
+from minimodels.terminal.printing import fit, notice, printable, width
+from minimodels.words.templates import label_embeddings
 
 SHEET = "hits.png"
 Result = tuple[str, list[tuple[int, float]]]  # a text and its hits: numbers in the index and cosines
@@ -45,12 +45,12 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("folder", metavar="FOLDER", help="a folder with pictures")
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="what to look for; several texts are several searches")
-    parser.add_argument("--top", type=shared.whole_number, default=3, metavar="N", help="hits a text (default 3)")
+    parser.add_argument("--top", type=door.whole_number, default=3, metavar="N", help="hits a text (default 3)")
     parser.add_argument(
         "-o", "--output", metavar="FILE", help=f"the picture sheet of the hits (default {SHEET}; with --json none)"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
-    shared.add_model_options(parser)
+    door.add_model_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -61,11 +61,11 @@ def run(options: argparse.Namespace) -> int:
     output = check_ending(options.output or SHEET)
     folder = Path(options.folder)
     stamps = list_pictures(folder, leave_out=output)
-    model = shared.load_dual_encoder(options)
-    texts = shared.check_texts(options.texts, "text", model)
+    model = door.load_dual_encoder(options)
+    texts = door.check_texts(options.texts, "text", model)
     index = open_index(folder, stamps, model, options.model)
     results = find(index, model, texts, options.top)
-    pictures = {number: shared.read_picture(index.path(number), model) for _, hits in results for number, _ in hits}
+    pictures = {number: door.read_picture(index.path(number), model) for _, hits in results for number, _ in hits}
     show(results, index, options)
     if options.output or not options.json:
         write_sheet(draw_sheet(results, index, pictures), output, options)

@@ -14,13 +14,14 @@ from torch import Tensor
 
 from minimodels import picture_prompts
 from minimodels.clipseg import CLIPSeg
-from minimodels.commands import refer, segment_prompts, shared
-from minimodels.commands.terminal import notice, printable
-from minimodels.drawing import overlay
+from minimodels.commands import refer, segment_prompts
 from minimodels.errors import UserError
-from minimodels.images import check_ending, open_image, save_picture
 from minimodels.lavt import LAVT
-from minimodels.templates import sticker_model
+from minimodels.pixels.drawing import overlay
+from minimodels.pixels.opening import check_ending, open_image, save_picture
+from minimodels.terminal import door
+from minimodels.terminal.printing import notice, printable
+from minimodels.words.templates import sticker_model
 
 DEFAULT = "tiny-clipseg"
 OFFICIAL = "CIDAS/clipseg-rd64-refined"
@@ -91,7 +92,7 @@ def add_parser(commands: Any) -> None:
     add("--probabilities", action="store_true", help="with --masks: write the probabilities there too, 0-255")
     add("-o", "--output", default=PICTURE, metavar="FILE", help=f"picture with masks and legend (default {PICTURE})")
     segment_prompts.add_options(parser)
-    shared.add_model_options(parser, default=DEFAULT, official=OFFICIAL)
+    door.add_model_options(parser, default=DEFAULT, official=OFFICIAL)
     parser.set_defaults(run=run)
 
 
@@ -114,7 +115,7 @@ def run(options: argparse.Namespace) -> int:
     output, image = check_ending(options.output), open_image(options.image)
     shown = read_reference(options)
     model = load_segmenter(options)
-    if sticker_model(model) and not shared.like_a_scene(image):
+    if sticker_model(model) and not door.like_a_scene(image):
         notice(
             "the tiny weights know only the stickers of Sticker World, on a photograph they guess. For photographs: "
             f"--model {OFFICIAL} (fetched once by: python -m checkpoints_convert fetch {OFFICIAL})"
@@ -156,7 +157,7 @@ def load_segmenter(options: argparse.Namespace) -> CLIPSeg | LAVT:
     Raises:
         UserError: no such model, a broken file, another model.
     """
-    model = shared.load_model(options)
+    model = door.load_model(options)
     if not isinstance(model, (CLIPSeg, LAVT)):
         raise UserError(
             f"{options.model} is a {type(model).__name__}, which paints no masks by words; segmenting needs a "
@@ -180,7 +181,7 @@ def read_reference(options: argparse.Namespace) -> tuple[Image.Image, Bool[Tenso
     if not options.prompt_mask:
         notice("without --prompt-mask the whole prompt picture says what to look for")
         return picture, None
-    return picture, shared.read_mask(options.prompt_mask, picture, options.prompt_image)
+    return picture, door.read_mask(options.prompt_mask, picture, options.prompt_image)
 
 
 @torch.no_grad()
@@ -189,7 +190,7 @@ def make_prompts(model: CLIPSeg, options: argparse.Namespace, shown: tuple | Non
     names: list[str] = []
     vectors: list[Tensor] = []
     if options.texts:
-        names = shared.check_texts(options.texts, "text", model)
+        names = door.check_texts(options.texts, "text", model)
         ids = model.tokenize(names, truncate=True)  # type: ignore[operator]
         vectors.append(model.encode_text(ids.to(options.device)))
     if shown is not None:

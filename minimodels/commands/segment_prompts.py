@@ -11,14 +11,14 @@ from jaxtyping import Bool
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from minimodels.commands import shared
-from minimodels.commands.terminal import notice, printable
-from minimodels.drawing import COLOURS, overlay, picture_sheet
 from minimodels.errors import UserError
-from minimodels.images import check_ending, open_image, save_picture
-from minimodels.mask_generator import Keep, MaskGenerator
+from minimodels.pixels.drawing import COLOURS, overlay, picture_sheet
+from minimodels.pixels.opening import check_ending, open_image, save_picture
 from minimodels.sam import NEGATIVE, POSITIVE, SAM
-from minimodels.templates import sticker_model
+from minimodels.sam_everything import Keep, MaskGenerator
+from minimodels.terminal import door
+from minimodels.terminal.printing import notice, printable
+from minimodels.words.templates import sticker_model
 
 DEFAULT, OFFICIAL = "tiny-sam", "sam_vit_b"
 EVERYTHING_SIDE = {True: 16, False: 32}  # points a side of the grid: on a scene of stickers, on photographs
@@ -80,7 +80,7 @@ def run(options: argparse.Namespace, default: str) -> int:
     output, image = check_ending(options.output), open_image(options.image)
     check_places(options, image)
     model = load_sam(options, default)
-    if sticker_model(model) and not shared.like_a_scene(image):
+    if sticker_model(model) and not door.like_a_scene(image):
         notice(
             "the tiny weights know only the stickers of Sticker World, on a photograph they guess. For photographs: "
             f"--model {OFFICIAL} (375 MB, fetched once by: python -m checkpoints_convert fetch {OFFICIAL})"
@@ -140,7 +140,7 @@ def load_sam(options: argparse.Namespace, default: str) -> SAM:
     """
     if options.model == default:
         options.model = DEFAULT
-    model = shared.load_model(options)
+    model = door.load_model(options)
     if not isinstance(model, SAM):
         raise UserError(
             f"{options.model} is a {type(model).__name__}, which is not asked by clicks and boxes; that needs a SAM, "

@@ -12,11 +12,11 @@ from PIL import Image
 from torch import Tensor
 
 from minimodels.clip import DualEncoder
-from minimodels.commands import shared
-from minimodels.commands.terminal import bar_lines, notice, printable
 from minimodels.errors import UserError
-from minimodels.images import open_image
-from minimodels.templates import default_templates, fill, label_embeddings
+from minimodels.pixels.opening import open_image
+from minimodels.terminal import door
+from minimodels.terminal.printing import bar_lines, notice, printable
+from minimodels.words.templates import default_templates, fill, label_embeddings
 
 EXAMPLES = """
 examples:
@@ -50,9 +50,9 @@ def add_parser(commands: Any) -> None:
         "--labels", nargs="+", metavar="LABEL", help="the labels; all other arguments are then pictures"
     )
     parser.add_argument("--template", action="append", metavar="TEXT", help="sentence around a label; may be repeated")
-    parser.add_argument("--top", type=shared.whole_number, metavar="N", help="show only the N best labels")
+    parser.add_argument("--top", type=door.whole_number, metavar="N", help="show only the N best labels")
     parser.add_argument("--json", action="store_true", help="print JSON instead of bars")
-    shared.add_model_options(parser)
+    door.add_model_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -60,18 +60,18 @@ def run(options: argparse.Namespace) -> int:
     """Answer, print, and return the exit code."""
     pictures, labels = split_words(options)
     open_image(pictures[0])  # a wrong name shows before a large model is fetched and loaded
-    model = shared.load_dual_encoder(options)
-    labels = shared.check_texts(labels, "label", model)
+    model = door.load_dual_encoder(options)
+    labels = door.check_texts(labels, "label", model)
     templates = tuple(options.template or default_templates(model))
     for label in labels if options.template else ():
         for template in templates:
-            shared.warn_of_cut(fill(template, label), "label in its template", model.tokenize)
+            door.warn_of_cut(fill(template, label), "label in its template", model.tokenize)
     if len(labels) == 1:
         notice("one label alone always gets 100 %; give at least two to choose from")
     vectors = label_embeddings(model, labels, templates)
     answers = []
     for path in pictures:
-        rows = ranked(labels, *classify(model, shared.read_picture(path, model), vectors))
+        rows = ranked(labels, *classify(model, door.read_picture(path, model), vectors))
         answers.append({"picture": path, "answers": rows[: options.top]})
     if options.json:
         print(json.dumps({"model": options.model, "templates": templates, "pictures": answers}, indent=2))
@@ -91,7 +91,7 @@ def split_words(options: argparse.Namespace) -> tuple[list[str], list[str]]:
     if not options.words:
         raise UserError('no label given; write them behind the picture: zero-shot cat.jpg cat dog "a red car"')
     for word in options.words:
-        if Path(word).suffix.lower() in shared.PICTURE_ENDINGS and Path(word).is_file():
+        if Path(word).suffix.lower() in door.PICTURE_ENDINGS and Path(word).is_file():
             raise UserError(
                 f"{word} is a picture, expected a label; for several pictures: zero-shot A B --labels cat dog"
             )

@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from minimodels.images import CLIP_STD, repair
+from minimodels.pixels.opening import repair
+from minimodels.pixels.preprocess import CLIP_STD
 
 MODES = ["RGB", "L", "LA", "RGBA", "P", "P transparent", "PA", "CMYK", "1", "I;16", "I", "F"]
 SIZE = 224

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from minimodels import tiny
+from minimodels.stored import models
 from tests.benchmarks import matching
 from tests.benchmarks.measure import Run, Work
 
@@ -43,13 +43,13 @@ def picture(size: int, batch: int = 1) -> Tensor:
 
 def captions(count: int) -> Tensor:
     """Ordinary captions as CLIP's ids, (count, 77)."""
-    from minimodels.tokenizers import BytePairTokenizer
+    from minimodels.words.byte_pair import BytePairTokenizer
 
     return BytePairTokenizer.clip()([CAPTIONS[number % len(CAPTIONS)] for number in range(count)])
 
 
 def ours_vit() -> Run:
-    model, image = filled(tiny.build("ViT", {})), picture(224)
+    model, image = filled(models.build("ViT", {})), picture(224)
     return lambda: model(image)
 
 
@@ -72,7 +72,7 @@ def clip_builders(name: str, numbers: dict, image: Tensor | None, ids: Tensor | 
     """Ours, open_clip's and transformers' image or text tower of one released size."""
 
     def ours() -> Run:
-        model = filled(tiny.build("CLIP", numbers))
+        model = filled(models.build("CLIP", numbers))
         return (lambda: model.encode_image(image)) if image is not None else (lambda: model.encode_text(ids))
 
     def open_clip() -> Run:
@@ -154,7 +154,7 @@ def clipseg_builders(prompts: int) -> dict:
     image, ids = picture(352), captions(prompts)
 
     def ours() -> Run:
-        model = filled(tiny.build("CLIPSeg", {**B16, "image_size": 224}))
+        model = filled(models.build("CLIPSeg", {**B16, "image_size": 224}))
         return lambda: model(image, model.encode_text(ids)[None])
 
     def transformers() -> Run:
@@ -174,7 +174,7 @@ def dinov2_builders() -> dict:
     image = picture(518)
 
     def ours() -> Run:
-        model = filled(tiny.build("DINOv2", {}))
+        model = filled(models.build("DINOv2", {}))
         return lambda: model(image)
 
     def timm() -> Run:
@@ -198,7 +198,7 @@ def sam_builders() -> dict:
     image = picture(1024)
 
     def ours() -> Run:
-        model = filled(tiny.build("SAM", {}))
+        model = filled(models.build("SAM", {}))
         return lambda: model.encode(image)
 
     def timm() -> Run:
@@ -250,7 +250,7 @@ def bert_builders(texts: int) -> dict:
     ids = ids * mask
 
     def ours() -> Run:
-        model = filled(tiny.build("BERT", {}))
+        model = filled(models.build("BERT", {}))
         return lambda: model(ids, mask)
 
     def transformers() -> Run:

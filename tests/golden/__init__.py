@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from checkpoints_convert.compare import difference
+from checkpoints_convert.proof.compare import difference
 from minimodels.errors import UserError
 from tests.golden import fill
 

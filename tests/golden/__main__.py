@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from checkpoints_convert.verify import check_device
+from checkpoints_convert.proof.verify import check_device
 from minimodels.errors import UserError
 from tests.golden import read_case, run_case
 

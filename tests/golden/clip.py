@@ -12,8 +12,8 @@ from checkpoints_convert import build
 from minimodels.clip import DualEncoder
 from minimodels.clip_resnet import CLIPResNet
 from minimodels.errors import UserError
-from minimodels.images import CLIPPreprocess, center_crop, resize_shorter_side, to_tensor
-from minimodels.tokenizers import BytePairTokenizer
+from minimodels.pixels.preprocess import CLIPPreprocess, center_crop, resize_shorter_side, to_tensor
+from minimodels.words.byte_pair import BytePairTokenizer
 from tests.golden import Case, Line
 
 

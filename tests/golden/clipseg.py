@@ -9,12 +9,12 @@ from PIL import Image
 from torch import Tensor
 
 from checkpoints_convert import build
-from checkpoints_convert import clip as clip_table
+from checkpoints_convert.tables import clip as clip_table
 from minimodels import picture_prompts as prompts
-from minimodels import tiny
 from minimodels.clipseg import CLIPSeg
 from minimodels.errors import UserError
-from minimodels.images_tensor import TensorPreprocess
+from minimodels.pixels.preprocess_tensor import TensorPreprocess
+from minimodels.stored import models
 from tests.golden import Case, Line, thin
 
 
@@ -109,7 +109,7 @@ def run_keys(case: Case, device: torch.device) -> list[Line]:
     """The converter takes every official name, and all numbers are there. The CLIP beside it is an empty one."""
     decoder = case.empty_checkpoint()
     sizes = {"patch_size": int(case.config["model"]["version"].rsplit("/", 1)[1])}
-    vit = clip_table.SYSTEM.formats["openai"].table.export(tiny.build("CLIP", sizes).state_dict())
+    vit = clip_table.SYSTEM.formats["openai"].table.export(models.build("CLIP", sizes).state_dict())
     try:
         model: Any = build(decoder, "clipseg", clip=vit, **told(case))
     except UserError as error:

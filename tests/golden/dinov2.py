@@ -7,7 +7,7 @@ from einops import rearrange
 from torch import Tensor
 
 from checkpoints_convert import build
-from checkpoints_convert.compare import difference
+from checkpoints_convert.proof.compare import difference
 from minimodels.dinov2 import DINOv2, to_grid
 from minimodels.errors import UserError
 from tests.golden import Case, Line

@@ -8,9 +8,9 @@ from einops import rearrange
 from torch import Tensor
 
 from checkpoints_convert import build
-from checkpoints_convert import lavt as tables
-from checkpoints_convert.systems import SYSTEMS
-from checkpoints_convert.verify import redraw_all
+from checkpoints_convert.proof.verify import redraw_all
+from checkpoints_convert.tables import SYSTEMS
+from checkpoints_convert.tables import lavt as tables
 from minimodels.bert import BERT
 from minimodels.errors import UserError
 from minimodels.lavt import LAVT

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from checkpoints_convert import build
 from minimodels import matcher
-from minimodels.images_padded import PaddedPreprocess
+from minimodels.pixels.preprocess_padded import PaddedPreprocess
 from tests.golden import Case, Line
 
 # The official option -> ours.

@@ -10,10 +10,10 @@ from PIL import Image
 from torch import Tensor
 
 from checkpoints_convert import build
-from minimodels import mask_generator as generator
 from minimodels import sam
+from minimodels import sam_everything as generator
 from minimodels.errors import UserError
-from minimodels.images_padded import PaddedPreprocess
+from minimodels.pixels.preprocess_padded import PaddedPreprocess
 from tests.golden import Case, Line
 
 # ---------------------------------------------------------------- the model

@@ -2,7 +2,7 @@
 
 import torch
 
-from checkpoints_convert.tables import FIRST, FIRST_FIRST, FLATTEN_KERNEL, STACK_ROWS, TRANSPOSE, Table
+from checkpoints_convert.tables.rules import FIRST, FIRST_FIRST, FLATTEN_KERNEL, STACK_ROWS, TRANSPOSE, Table
 from lessons.checker import Mistake, Task, Unusable
 
 HINTS = [

@@ -29,6 +29,6 @@ Everything but the first two has a .weight and a .bias. The table is plain
 Python: a loop over ("weight", "bias") saves half of the typing.
 """
 
-from checkpoints_convert.tables import FIRST, FIRST_FIRST, FLATTEN_KERNEL, STACK_ROWS
+from checkpoints_convert.tables.rules import FIRST, FIRST_FIRST, FLATTEN_KERNEL, STACK_ROWS
 
 TABLE = []

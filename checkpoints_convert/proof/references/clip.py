@@ -1,0 +1,219 @@
+"""CLIP beside open_clip (which kept OpenAI's code and names) and transformers."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from checkpoints_convert.proof.references import Outputs, Reference, Sizes, random_image
+
+
+def build_open_clip(*, config: str = "", **sizes: Any) -> nn.Module:
+    """open_clip's model; `sizes` are its constructor's, on top of a named config ("ViT-B-32")."""
+    from open_clip import get_model_config
+    from open_clip.model import CLIP
+
+    known = inspect.signature(CLIP).parameters
+    named = get_model_config(config) if config else {}
+    return CLIP(**{key: value for key, value in {**named, **sizes}.items() if key in known})
+
+
+def open_clip_told(sizes: Sizes) -> dict[str, Any]:
+    """What shapes do not tell of open_clip's model; its towers' heads are 64 wide unless it says so."""
+    told: dict[str, Any] = {"quick_gelu": bool(sizes.get("quick_gelu", False))}
+    if "vision_cfg" in sizes:
+        vision = sizes["vision_cfg"]
+        width = vision["width"] * (32 if isinstance(vision["layers"], (list, tuple)) else 1)
+        told |= {"vision_heads": width // vision.get("head_width", 64), "text_heads": sizes["text_cfg"]["heads"]}
+    return told
+
+
+def build_transformers(*, vision: Sizes, text: Sizes, embed_dim: int = 512) -> nn.Module:
+    """transformers' CLIPModel; `vision` and `text` are its two configs."""
+    from transformers import CLIPConfig, CLIPModel
+
+    config = CLIPConfig(
+        vision_config={**vision, "projection_dim": embed_dim},
+        text_config={"bos_token_id": 0, "eos_token_id": text.get("vocab_size", 49408) - 1, "pad_token_id": 0, **text},
+        projection_dim=embed_dim,
+        attn_implementation="sdpa",
+    )
+    return CLIPModel(config)
+
+
+def open_transformers(reference: Reference, tensors: Mapping[str, Tensor], sizes: Sizes) -> nn.Module:
+    """transformers' own loader; it passes over the counters that older files hold."""
+    from transformers import CLIPModel
+
+    empty = reference.build(**sizes)
+    model, report = CLIPModel.from_pretrained(
+        None, config=empty.config, state_dict=dict(tensors), output_loading_info=True
+    )
+    assert not any(report.values()), report
+    return model
+
+
+def transformers_told(sizes: Sizes) -> dict[str, Any]:
+    """What shapes do not tell of transformers' model."""
+    return {
+        "quick_gelu": sizes["vision"].get("hidden_act", "quick_gelu") == "quick_gelu",
+        "vision_heads": sizes["vision"].get("num_attention_heads", 12),
+        "text_heads": sizes["text"].get("num_attention_heads", 8),
+    }
+
+
+def run(model: Any, image: Tensor, ids: Tensor) -> Outputs:
+    """Both embeddings, and their cosines times the scale."""
+    embeddings = model.encode_image(image), model.encode_text(ids)
+    return {"image_embedding": embeddings[0], "text_embedding": embeddings[1], "logits": model.logits(*embeddings)}
+
+
+def run_open_clip(model: Any, image: Tensor, ids: Tensor) -> Outputs:
+    """The same; the last line is what open_clip's README and its `get_logits` do."""
+    a, b = model.encode_image(image), model.encode_text(ids)
+    logits = model.logit_scale.exp() * F.normalize(a, dim=-1) @ F.normalize(b, dim=-1).T
+    return {"image_embedding": a, "text_embedding": b, "logits": logits}
+
+
+def run_transformers(model: Any, image: Tensor, ids: Tensor) -> Outputs:
+    """The same; the embeddings before their length is set to one are what the projections put out."""
+    seen: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Any:
+        return lambda module, given, output: seen.__setitem__(name, output)
+
+    hooks = [
+        model.visual_projection.register_forward_hook(keep("image_embedding")),
+        model.text_projection.register_forward_hook(keep("text_embedding")),
+    ]
+    answer = model(pixel_values=image, input_ids=ids)
+    for hook in hooks:
+        hook.remove()
+    return {**seen, "logits": answer.logits_per_image}
+
+
+def inputs(arguments: Mapping[str, Any], generator: torch.Generator, batch: int) -> dict[str, Tensor]:
+    """Pictures, and texts that end at the context's last place, in its middle with a second end behind, and at once."""
+    side, context, end = arguments["image_size"], arguments["context_length"], arguments["vocab_size"] - 1
+    ids = torch.randint(1, end - 1, (3, context), generator=generator)
+    ids[0, -1] = end
+    ids[1, context // 2 :] = 0
+    ids[1, context // 2] = ids[1, context // 2 + 2] = end
+    ids[2, 1:] = 0
+    ids[2, 1] = end
+    return {"image": random_image(generator, batch, side, side), "ids": ids}
+
+
+def first_token(tokens: Tensor) -> Tensor:
+    """open_clip normalises all tokens and takes the class token then; ours normalises this one alone."""
+    return tokens[:, 0]
+
+
+TEXT_PAIRS = [("text_tower.blocks.{i}", "transformer.resblocks.{i}"), ("text_tower.norm", "ln_final")]
+RESNET_PAIRS = [
+    ("image_tower.stem.0.norm", "visual.bn1"),
+    ("image_tower.stem.1.norm", "visual.bn2"),
+    ("image_tower.stem.2.norm", "visual.bn3"),
+    *[(f"image_tower.stages.{stage}.{{i}}", f"visual.layer{stage + 1}.{{i}}") for stage in range(4)],
+    ("image_tower.attention_pool", "visual.attnpool"),
+]
+TINY_TEXT = {"context_length": 9, "vocab_size": 60, "width": 32, "heads": 4, "layers": 2}
+
+
+def openai(config: str) -> Sizes:
+    """A released size; OpenAI's towers were trained with QuickGELU."""
+    return {"config": config, "quick_gelu": True}
+
+
+def large(image_size: int) -> Sizes:
+    """ViT-L/14 in transformers' words."""
+    return {
+        "vision": {
+            **{"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16},
+            **{"patch_size": 14, "image_size": image_size},
+        },
+        "text": {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12},
+        "embed_dim": 768,
+    }
+
+
+OPEN_CLIP: dict[str, Any] = {
+    "build": build_open_clip,
+    "inputs": inputs,
+    "run": run,
+    "run_reference": run_open_clip,
+    "told": open_clip_told,
+}
+REFERENCES = [
+    Reference(
+        *("CLIP ViT", "open_clip", "clip", "open_clip"),
+        **OPEN_CLIP,
+        pairs=[
+            ("image_tower.norm_pre", "visual.ln_pre"),
+            ("image_tower.blocks.{i}", "visual.transformer.resblocks.{i}"),
+            ("image_tower.norm_post", "visual.ln_post", first_token),
+            *TEXT_PAIRS,
+        ],
+        tiny={
+            "embed_dim": 20,
+            "vision_cfg": {"image_size": 24, "patch_size": 8, "width": 48, "head_width": 16, "layers": 3},
+            "text_cfg": TINY_TEXT,
+            "quick_gelu": True,
+        },
+        official={
+            "ViT-B/32": openai("ViT-B-32"),
+            "ViT-B/16": openai("ViT-B-16"),
+            "ViT-L/14": openai("ViT-L-14"),
+            "ViT-L/14@336px": openai("ViT-L-14-336"),
+            "laion/CLIP-ViT-B-32-laion2B-s34B-b79K": {"config": "ViT-B-32"},
+        },
+    ),
+    Reference(
+        *("CLIP ViT", "transformers", "clip", "transformers"),
+        build=build_transformers,
+        inputs=inputs,
+        run=run,
+        run_reference=run_transformers,
+        pairs=[
+            ("image_tower.norm_pre", "vision_model.pre_layrnorm"),
+            ("image_tower.blocks.{i}", "vision_model.encoder.layers.{i}"),
+            ("image_tower.norm_post", "vision_model.post_layernorm"),
+            ("text_tower.blocks.{i}", "text_model.encoder.layers.{i}"),
+            ("text_tower.norm", "text_model.final_layer_norm"),
+        ],
+        told=transformers_told,
+        tiny={
+            "vision": {
+                **{"hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 3, "num_attention_heads": 3},
+                **{"image_size": 24, "patch_size": 8},
+            },
+            "text": {
+                **{"hidden_size": 32, "intermediate_size": 72, "num_hidden_layers": 2, "num_attention_heads": 4},
+                **{"vocab_size": 60, "max_position_embeddings": 9},
+            },
+            "embed_dim": 20,
+        },
+        official={
+            "openai/clip-vit-base-patch32": {"vision": {}, "text": {}},
+            "openai/clip-vit-base-patch16": {"vision": {"patch_size": 16}, "text": {}},
+            "openai/clip-vit-large-patch14": large(224),
+            "openai/clip-vit-large-patch14-336": large(336),
+        },
+        open=open_transformers,
+    ),
+    Reference(
+        *("CLIP ResNet", "open_clip", "clip", "open_clip_resnet"),
+        **OPEN_CLIP,
+        pairs=[*RESNET_PAIRS, *TEXT_PAIRS],
+        tiny={
+            "embed_dim": 20,
+            "vision_cfg": {"image_size": 64, "layers": (1, 2, 1, 1), "width": 8, "head_width": 32},
+            "text_cfg": TINY_TEXT,
+            "quick_gelu": True,
+        },
+        official={name: openai(name) for name in ("RN50", "RN101", "RN50x4", "RN50x16", "RN50x64")},
+    ),
+]

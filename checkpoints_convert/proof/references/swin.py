@@ -1,0 +1,164 @@
+"""Swin beside timm's SwinTransformer and transformers' Swin, and the segmentation flavour beside its SwinBackbone."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from checkpoints_convert.proof.compare import Pair
+from checkpoints_convert.proof.references import Outputs, Reference, Sizes, random_image
+
+
+def build_timm(**sizes: Any) -> nn.Module:
+    """timm's model; `sizes` are its constructor's."""
+    from timm.models.swin_transformer import SwinTransformer
+
+    return SwinTransformer(**sizes)
+
+
+def timm_told(sizes: Sizes) -> dict[str, Any]:
+    """What shapes do not tell of timm's model."""
+    size = sizes.get("img_size", 224)
+    return {"image_size": size if isinstance(size, tuple) else (size, size)}
+
+
+def build_transformers(*, head: bool = True, **sizes: Any) -> nn.Module:
+    """transformers' classifier, or its body alone; `sizes` are SwinConfig's."""
+    from transformers import SwinConfig, SwinForImageClassification, SwinModel
+
+    config = SwinConfig(**sizes, attn_implementation="sdpa")
+    return SwinForImageClassification(config) if head else SwinModel(config)
+
+
+def build_backbone(**sizes: Any) -> nn.Module:
+    """transformers' SwinBackbone, with the maps of all stages."""
+    from transformers import SwinBackbone, SwinConfig
+
+    names = [f"stage{at + 1}" for at in range(len(sizes.get("depths", (2, 2, 6, 2))))]
+    return SwinBackbone(SwinConfig(**sizes, out_features=names, attn_implementation="sdpa"))
+
+
+def open_transformers(reference: Reference, tensors: Mapping[str, Tensor], sizes: Sizes) -> nn.Module:
+    """transformers renames while it loads, so its own loader takes the tensors."""
+    empty: Any = reference.build(**sizes)
+    model, report = type(empty).from_pretrained(
+        None, config=empty.config, state_dict=dict(tensors), output_loading_info=True
+    )
+    assert not any(report.values()), report
+    return model
+
+
+def transformers_told(sizes: Sizes) -> dict[str, Any]:
+    """What shapes do not tell of transformers' model."""
+    size = sizes.get("image_size", 224)
+    return {"image_size": tuple(size) if isinstance(size, (tuple, list)) else (size, size)}
+
+
+def run(model: Any, image: Tensor) -> Outputs:
+    """Class scores, or pooled features where there is no head."""
+    return {"logits": model(image)}
+
+
+def run_transformers(model: Any, image: Tensor) -> Outputs:
+    """The same; a body alone pools too."""
+    answer = model(image)
+    return {"logits": answer.logits if "logits" in answer else answer.pooler_output}
+
+
+def run_maps(model: Any, image: Tensor) -> Outputs:
+    """The map of every stage, channels last."""
+    return {f"map {at + 1}": features for at, features in enumerate(model(image))}
+
+
+def run_backbone(model: Any, image: Tensor) -> Outputs:
+    """The same of transformers' backbone, which puts channels first."""
+    maps = model(image).feature_maps
+    return {f"map {at + 1}": rearrange(features, "b d h w -> b h w d") for at, features in enumerate(maps)}
+
+
+def inputs(arguments: Mapping[str, Any], generator: torch.Generator, batch: int) -> dict[str, Tensor]:
+    """Pictures of the trained size."""
+    return {"image": random_image(generator, batch, *arguments["image_size"])}
+
+
+def odd_inputs(arguments: Mapping[str, Any], generator: torch.Generator, batch: int) -> dict[str, Tensor]:
+    """Pictures whose sides divide by nothing: whole patches, windows and pairs of tokens all need padding."""
+    return {"image": random_image(generator, batch, 37, 37)}
+
+
+def square_map(tokens: Tensor) -> Tensor:
+    """transformers' (B, h*w, D) -> (B, h, w, D), where h = w."""
+    return rearrange(tokens, "b (h w) d -> b h w d", h=round(tokens.shape[1] ** 0.5))
+
+
+def timm_pairs(stages: int = 4) -> list[Pair]:
+    """Every block and merge in order, the last norm."""
+    pairs: list[Pair] = [("patch_norm", "patch_embed.norm", lambda x: x.flatten(1, 2))]
+    for at in range(stages):
+        pairs += [(f"stages.{at - 1}.merge", f"layers.{at}.downsample")] if at else []
+        pairs.append((f"stages.{at}.blocks.{{i}}", f"layers.{at}.blocks.{{i}}"))
+    return [*pairs, ("norm", "norm")]
+
+
+def transformers_pairs(stages: int = 4, as_map: Callable[[Tensor], Tensor] = square_map) -> list[Pair]:
+    """The same; transformers' tokens do not say how they lie, `as_map` does."""
+    pairs: list[Pair] = [("patch_norm", "swin.embeddings.norm")]
+    for at in range(stages):
+        pairs.append((f"stages.{at}.blocks.{{i}}", f"swin.encoder.layers.{at}.blocks.{{i}}", as_map))
+        if at + 1 < stages:
+            pairs.append((f"stages.{at}.merge", f"swin.encoder.layers.{at}.downsample", as_map))
+    return [*pairs, ("norm", "swin.layernorm", as_map)]
+
+
+TIMM_TINY = {"img_size": 32, "patch_size": 2, "window_size": 4, "num_classes": 5}  # maps of 16, 8, 4 and 2
+TRANSFORMERS_TINY = {"image_size": 38, "patch_size": 2, "window_size": 5, "num_labels": 5}  # maps of 19, 10 and 5
+BACKBONE_TINY = {"patch_size": 2, "window_size": 5}  # maps of 19, 10, 5 and 3, the last two padded to one window
+NARROW = {"embed_dim": 12, "depths": (2, 2, 3, 2), "num_heads": (2, 3, 4, 6)}
+THREE = {"embed_dim": 12, "depths": (2, 3, 2), "num_heads": (2, 3, 4)}
+TINY = {"embed_dim": 96, "depths": (2, 2, 6, 2), "num_heads": (3, 6, 12, 24)}
+SMALL = {**TINY, "depths": (2, 2, 18, 2)}
+BASE = {"embed_dim": 128, "depths": (2, 2, 18, 2), "num_heads": (4, 8, 16, 32)}
+LARGE = {"embed_dim": 192, "depths": (2, 2, 18, 2), "num_heads": (6, 12, 24, 48)}
+AT_384 = {"window_size": 12}
+
+REFERENCES = [
+    Reference(
+        *("Swin", "timm", "swin", "timm"),
+        build=build_timm,
+        inputs=inputs,
+        run=run,
+        run_reference=run,
+        pairs=timm_pairs(),
+        told=timm_told,
+        tiny={**NARROW, **TIMM_TINY},
+        official={
+            "timm/swin_tiny_patch4_window7_224.ms_in1k": TINY,
+            "timm/swin_base_patch4_window7_224.ms_in22k_ft_in1k": BASE,
+            "timm/swin_base_patch4_window12_384.ms_in22k_ft_in1k": {**BASE, **AT_384, "img_size": 384},
+        },
+    ),
+    Reference(
+        *("Swin", "transformers", "swin", "transformers_v5"),
+        build=build_transformers,
+        inputs=inputs,
+        run=run,
+        run_reference=run_transformers,
+        pairs=transformers_pairs(3),
+        told=transformers_told,
+        tiny={**THREE, **TRANSFORMERS_TINY},
+        official={"microsoft/swin-tiny-patch4-window7-224": {**TINY, "num_labels": 1000}},
+        open=open_transformers,
+    ),
+    Reference(
+        *("Swin backbone", "transformers", "swin", "transformers_v5_backbone"),
+        build=build_backbone,
+        inputs=odd_inputs,
+        run=run_maps,
+        run_reference=run_backbone,
+        pairs=transformers_pairs(4)[:-1],
+        tiny={**NARROW, **BACKBONE_TINY},
+        open=open_transformers,
+    ),
+]

@@ -1,0 +1,118 @@
+"""ViT beside timm's VisionTransformer and transformers' ViT."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from checkpoints_convert.proof.references import Outputs, Reference, Sizes, random_image
+
+
+def build_timm(**sizes: Any) -> nn.Module:
+    """timm's model; `sizes` are its constructor's."""
+    from timm.models.vision_transformer import VisionTransformer
+
+    return VisionTransformer(**sizes)
+
+
+def timm_told(sizes: Sizes) -> dict[str, Any]:
+    """What shapes do not tell of timm's model."""
+    size = sizes.get("img_size", 224)
+    return {
+        "num_heads": sizes["num_heads"],
+        "image_size": size if isinstance(size, tuple) else (size, size),
+        "mean_pool": sizes.get("global_pool", "token") == "avg",
+    }
+
+
+def build_transformers(*, head: bool = True, **sizes: Any) -> nn.Module:
+    """transformers' classifier, or its backbone alone; `sizes` are ViTConfig's."""
+    from transformers import ViTConfig, ViTForImageClassification, ViTModel
+
+    config = ViTConfig(**sizes, attn_implementation="sdpa")
+    return ViTForImageClassification(config) if head else ViTModel(config)
+
+
+def open_transformers(reference: Reference, tensors: Mapping[str, Tensor], sizes: Sizes) -> nn.Module:
+    """transformers renames while it loads, so its own loader takes the tensors."""
+    from transformers import ViTForImageClassification
+
+    empty = reference.build(**sizes)
+    model, report = ViTForImageClassification.from_pretrained(
+        None, config=empty.config, state_dict=dict(tensors), output_loading_info=True
+    )
+    assert not any(report.values()), report
+    return model
+
+
+def transformers_told(sizes: Sizes) -> dict[str, Any]:
+    """What shapes do not tell of transformers' model."""
+    size = sizes.get("image_size", 224)
+    return {
+        "num_heads": sizes["num_attention_heads"],
+        "image_size": tuple(size) if isinstance(size, (tuple, list)) else (size, size),
+        "norm_eps": sizes.get("layer_norm_eps", 1e-12),
+    }
+
+
+def run(model: Any, image: Tensor) -> Outputs:
+    """Class scores, or pooled features where there is no head."""
+    return {"logits": model(image)}
+
+
+def run_transformers(model: Any, image: Tensor) -> Outputs:
+    """The same; another size than the trained one is asked for by name, a backbone alone leaves the pooling to us."""
+    backbone = getattr(model, "vit", model)
+    resize = tuple(image.shape[-2:]) != tuple(backbone.embeddings.image_size)
+    answer = model(image, interpolate_pos_encoding=resize)
+    return {"logits": answer.last_hidden_state[:, 0] if backbone is model else answer.logits}
+
+
+def inputs(arguments: Mapping[str, Any], generator: torch.Generator, batch: int) -> dict[str, Tensor]:
+    """Pictures of the trained size."""
+    return {"image": random_image(generator, batch, *arguments["image_size"])}
+
+
+def augreg(embed_dim: int, depth: int, num_heads: int) -> dict[str, int]:
+    """One of Steiner et al.'s sizes, in timm's words."""
+    return {"embed_dim": embed_dim, "depth": depth, "num_heads": num_heads}
+
+
+REFERENCES = [
+    Reference(
+        *("ViT", "timm", "vit", "timm"),
+        build=build_timm,
+        inputs=inputs,
+        run=run,
+        run_reference=run,
+        pairs=[("blocks.{i}", "blocks.{i}"), ("norm", "norm"), ("pool_norm", "fc_norm"), ("head", "head")],
+        told=timm_told,
+        tiny={"img_size": (16, 24), "patch_size": 8, "embed_dim": 24, "depth": 3, "num_heads": 3, "num_classes": 5},
+        official={
+            "timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k": augreg(192, 12, 3),
+            "timm/vit_small_patch16_224.augreg_in21k_ft_in1k": augreg(384, 12, 6),
+            "timm/vit_base_patch16_224.augreg_in21k_ft_in1k": augreg(768, 12, 12),
+            "timm/vit_large_patch16_224.augreg_in21k_ft_in1k": augreg(1024, 24, 16),
+        },
+    ),
+    Reference(
+        *("ViT", "transformers", "vit", "transformers_v5"),
+        build=build_transformers,
+        inputs=inputs,
+        run=run,
+        run_reference=run_transformers,
+        pairs=[("blocks.{i}", "vit.layers.{i}"), ("norm", "vit.layernorm"), ("head", "classifier")],
+        told=transformers_told,
+        tiny={
+            **{"image_size": (16, 24), "patch_size": 8, "hidden_size": 24, "num_hidden_layers": 3, "num_labels": 5},
+            **{"num_attention_heads": 3, "intermediate_size": 40},
+        },
+        official={
+            "google/vit-base-patch16-224": {
+                **{"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "num_labels": 1000},
+            }
+        },
+        open=open_transformers,
+    ),
+]

@@ -1,0 +1,223 @@
+"""CLIPSeg: the official repository's and transformers' names <-> ours (lesson 4.1).
+
+The official files (rd64-uni.pth ...) hold the decoder alone: `build(decoder, "clipseg", clip=clip_tensors)`. `join`
+puts the CLIP beside it under the names that the official model's full state dict has, `clip_model.` before OpenAI's
+own; `split` is the inverse. What no shape tells: which blocks of the tower are read (3, 6 and 9, counted from 0, in all
+released files) and the decoder's heads (4).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from checkpoints_convert.tables import clip
+from checkpoints_convert.tables.rules import STACK_ROWS, Row, Table
+from checkpoints_convert.tables.system import Architecture, Format, System, count_blocks, detect
+from minimodels.errors import UserError
+from minimodels.pixels.preprocess import TransformersPreprocess, preprocess_to_dict
+from minimodels.pixels.preprocess_tensor import IMAGENET_MEAN, IMAGENET_STD, TensorPreprocess
+
+CLIP_PREFIX = "clip_model."
+UNUSED = "a layer of another model of the official repository, saved too; no answer passes it"
+TWICE = "CLIP's image tower a second time: the official class names it `model` and `clip_model.visual`"
+
+
+def prefixed(rows: list[Row], theirs: str, ours: str) -> list[Row]:
+    """The same rows for a model that is part of another one."""
+    out: list[Row] = []
+    for row in rows:
+        if row[1] is None:
+            out.append((theirs + row[0], None, row[2]))
+        elif len(row) == 3:
+            out.append((theirs + row[0], ours + row[1], row[2]))
+        else:
+            out.append((theirs + row[0], ours + row[1]))
+    return out
+
+
+def head_rows(theirs: str) -> list[Row]:
+    """The plain head is one layer; of the refined one's five, every other has weights."""
+    heads = ("", ".0", ".2", ".4")
+    return [
+        (f"{theirs}{layer}.{part}", f"decoder.head{layer}.{part}") for layer in heads for part in ("weight", "bias")
+    ]
+
+
+def official_rows() -> list[Row]:
+    """The official decoder (PyTorch's own TransformerEncoderLayer) and CLIP under `clip_model.`."""
+    tower = [row[0].removeprefix("visual.") for row in clip.OPENAI if row[0].startswith("visual.")]
+    rows: list[Row] = [(f"model.{name}", None, TWICE) for name in tower]
+    rows += prefixed(clip.OPENAI, CLIP_PREFIX, "clip.") + head_rows("trans_conv")
+    for part in ("weight", "bias"):
+        rows += [
+            (f"reduce.{part}", None, UNUSED),
+            (f"film_mul.{part}", f"decoder.film_mul.{part}"),
+            (f"film_add.{part}", f"decoder.film_add.{part}"),
+            (f"reduces.{{i}}.{part}", f"decoder.reduces.{{i}}.{part}"),
+            (f"blocks.{{i}}.norm1.{part}", f"decoder.blocks.{{i}}.norm1.{part}"),
+            (f"blocks.{{i}}.self_attn.in_proj_{part}", f"decoder.blocks.{{i}}.attn.qkv.{part}"),
+            (f"blocks.{{i}}.self_attn.out_proj.{part}", f"decoder.blocks.{{i}}.attn.out_proj.{part}"),
+            (f"blocks.{{i}}.norm2.{part}", f"decoder.blocks.{{i}}.norm2.{part}"),
+            (f"blocks.{{i}}.linear1.{part}", f"decoder.blocks.{{i}}.mlp.fc1.{part}"),
+            (f"blocks.{{i}}.linear2.{part}", f"decoder.blocks.{{i}}.mlp.fc2.{part}"),
+        ]
+    return rows
+
+
+def transformers_rows() -> list[Row]:
+    """transformers' CLIPSegForImageSegmentation: its CLIP under `clip.`, q, k and v apart."""
+    rows = prefixed(clip.transformers_rows(), "clip.", "clip.") + head_rows("decoder.transposed_convolution")
+    layer, block = "decoder.layers.{i}", "decoder.blocks.{i}"
+    for part in ("weight", "bias"):
+        rows += [
+            (f"decoder.film_mul.{part}", f"decoder.film_mul.{part}"),
+            (f"decoder.film_add.{part}", f"decoder.film_add.{part}"),
+            (f"decoder.reduces.{{i}}.{part}", f"decoder.reduces.{{i}}.{part}"),
+            (f"{layer}.layer_norm1.{part}", f"{block}.norm1.{part}"),
+            (f"{layer}.self_attn.{{q,k,v}}_proj.{part}", f"{block}.attn.qkv.{part}", STACK_ROWS),
+            (f"{layer}.self_attn.out_proj.{part}", f"{block}.attn.out_proj.{part}"),
+            (f"{layer}.layer_norm2.{part}", f"{block}.norm2.{part}"),
+            (f"{layer}.mlp.fc1.{part}", f"{block}.mlp.fc1.{part}"),
+            (f"{layer}.mlp.fc2.{part}", f"{block}.mlp.fc2.{part}"),
+        ]
+    return rows
+
+
+FORMATS = {
+    "official": Format(Table(official_rows()), {"quick_gelu": True}),
+    "transformers": Format(Table(transformers_rows()), {"quick_gelu": True}),
+}
+PIXELS = 352  # what the released models were trained and scored at: 22 x 22 patches of 16
+RELEASED = {"extract_layers": (3, 6, 9), "decoder_heads": 4}
+
+
+def join(decoder: Mapping[str, Tensor], clip_tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """An official decoder file and the CLIP it was trained on (ViT-B/16 in all released ones): one state dict.
+
+    Args:
+        decoder: the tensors of rd64-uni.pth or the like.
+        clip_tensors: CLIP in any format we read: OpenAI's archive, open_clip's or transformers' names.
+
+    Raises:
+        UserError: the decoder is none, or the CLIP is none or has a ResNet tower. Whether the two belong together,
+            `build` says.
+    """
+    if "film_mul.weight" not in decoder:
+        shown = ", ".join(list(decoder)[:3]) or "no tensor at all"
+        raise UserError(f"this is no CLIPSeg decoder file ({shown} ...): expected film_mul.weight and others beside it")
+    _, format_name = detect(clip_tensors, {"clip": clip.SYSTEM})
+    if format_name.endswith("_resnet"):
+        raise UserError("a CLIPSeg decoder reads a ViT tower (ViT-B/16), this CLIP has a ResNet: fetch ViT-B/16")
+    if format_name == "transformers":
+        ours = clip.SYSTEM.formats[format_name].table.convert(clip_tensors).tensors
+        clip_tensors = clip.SYSTEM.formats["openai"].table.export(ours)
+    return {**decoder, **{CLIP_PREFIX + name: tensor for name, tensor in clip_tensors.items()}}
+
+
+def split(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """An official state dict -> the decoder, as the official files hold it, and the CLIP under OpenAI's names.
+
+    The decoder lacks the never used `reduce.weight` and `reduce.bias`; the official code loads it all the same (it says
+    strict=False).
+    """
+    decoder = {name: tensor for name, tensor in tensors.items() if not name.startswith((CLIP_PREFIX, "model."))}
+    tower = {name.removeprefix(CLIP_PREFIX): tensor for name, tensor in tensors.items() if name.startswith(CLIP_PREFIX)}
+    return decoder, tower
+
+
+def architecture(tensors: Mapping[str, Tensor], told: Mapping[str, Any]) -> Architecture:
+    """Sizes from shapes; the layers and heads of the released models unless told.
+
+    Raises:
+        UserError: a decoder without a CLIP, or with one it was not trained on.
+    """
+    decoder = {name: tensor for name, tensor in tensors.items() if name.startswith("decoder.")}
+    tower = {name.removeprefix("clip."): tensor for name, tensor in tensors.items() if name.startswith("clip.")}
+    if not tower:
+        raise UserError(
+            "this is a CLIPSeg decoder alone, as the official rd64-uni.pth is: it needs the CLIP that it was trained "
+            "on, ViT-B/16 for all released ones: load(file, clip='ViT-B/16'), or --tell clip=FILE on the command line"
+        )
+    told = {**RELEASED, **told}
+    arguments = clip.architecture(tower, told)[1]
+    kernels = head_kernels(decoder)
+    check_pair(decoder, kernels, arguments)
+    return "CLIPSeg", {
+        **arguments,
+        "extract_layers": check_layers(told["extract_layers"], count_blocks(decoder, "decoder.reduces.")),
+        "reduce_dim": len(decoder["decoder.film_mul.weight"]),
+        "decoder_heads": told["decoder_heads"],
+        "decoder_mlp_dim": len(decoder["decoder.blocks.0.mlp.fc1.weight"]),
+        "refined_kernels": kernels if len(kernels) == 2 else None,
+    }
+
+
+def head_kernels(decoder: Mapping[str, Tensor]) -> tuple[int, ...]:
+    """How many times each transposed convolution of the head enlarges: one of the plain head, two of the refined."""
+    if "decoder.head.weight" in decoder:
+        return (decoder["decoder.head.weight"].shape[-1],)
+    return tuple(decoder[f"decoder.head.{layer}.weight"].shape[-1] for layer in (2, 4))
+
+
+def check_layers(layers: Any, count: int) -> tuple[int, ...]:
+    """As many layers told as the decoder reads."""
+    if len(layers) != count:
+        raise UserError(
+            f"the decoder reads {count} activations, extract_layers {tuple(layers)} names {len(layers)}: tell which "
+            "blocks of the tower they are, counted from 0 (extract_layers=...)"
+        )
+    return tuple(layers)
+
+
+def check_pair(decoder: Mapping[str, Tensor], kernels: tuple[int, ...], arguments: Mapping[str, Any]) -> None:
+    """Whether decoder and CLIP were made for each other, as far as sizes tell."""
+    wanted = {
+        "embeddings of": decoder["decoder.film_mul.weight"].shape[1],
+        "a tower of width": decoder["decoder.reduces.0.weight"].shape[1],
+        "patches of": kernels[0] * kernels[-1] if len(kernels) == 2 else kernels[0],
+    }
+    given = dict(zip(wanted, (arguments["embed_dim"], arguments["vision_width"], arguments["patch_size"])))
+    if wanted != given:
+        sides = [", ".join(f"{what} {size}" for what, size in side.items()) for side in (wanted, given)]
+        raise UserError(
+            f"this decoder and this CLIP do not belong together: the decoder was trained on a CLIP with {sides[0]}; "
+            f"this CLIP has {sides[1]}. The released decoders belong to ViT-B/16 (512, 768, 16)"
+        )
+
+
+def from_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What transformers' config.json says beyond the shapes.
+
+    Its `decoder_hidden_act` is not read: transformers itself sets ReLU whatever it says.
+
+    Raises:
+        UserError: the prompt enters at another step than the first, which no released model does.
+    """
+    if config.get("model_type") != "clipseg":
+        return {}
+    if config.get("conditional_layer", 0) != 0:
+        raise UserError(
+            f"conditional_layer {config['conditional_layer']}: in all released CLIPSegs it is 0, as in ours"
+        )
+    told = clip.from_config({**config, "model_type": "clip"})
+    told["extract_layers"] = tuple(config.get("extract_layers", RELEASED["extract_layers"]))
+    told["decoder_heads"] = config.get("decoder_num_attention_heads", RELEASED["decoder_heads"])
+    return told
+
+
+def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Mapping[str, Any]) -> dict[str, Any]:
+    """CLIP's tokenizer, and each format's own order of preprocessing, to 352 pixels."""
+    if "preprocessor_config" in beside:
+        preprocess = preprocess_to_dict(TransformersPreprocess.from_config(beside["preprocessor_config"]))
+    elif format_name == "transformers":
+        preprocess = preprocess_to_dict(
+            TransformersPreprocess((PIXELS, PIXELS), resample=2, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+        )
+    else:
+        preprocess = preprocess_to_dict(TensorPreprocess(PIXELS))
+    return {"preprocess": preprocess, "tokenizer": {"kind": "clip", "context_length": arguments["context_length"]}}
+
+
+TOLD_KEYS = (*clip.SYSTEM.told_keys, *RELEASED, "clip")
+SYSTEM = System("clipseg", FORMATS, architecture, TOLD_KEYS, from_config, surroundings, join)

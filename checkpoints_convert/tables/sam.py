@@ -1,0 +1,196 @@
+"""SAM: the official repository's and transformers' names <-> ours (lesson 5.1).
+
+Both keep q, k and v of the image encoder stacked and those of the decoder apart, as we do. What no shape tells:
+which blocks see the whole picture is read off the lengths of their tables, the encoder's heads off their width; the
+decoder's heads are 8 in all released models. The LayerNorm eps of the decoder's blocks is 1e-5 in the official code and
+1e-6 in transformers, so that the same weights give slightly different masks there.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from checkpoints_convert.tables.rules import FIRST, FLATTEN_KERNEL, STACK_ROWS, Row, Table
+from checkpoints_convert.tables.system import Architecture, Format, System, count_blocks
+from minimodels.errors import UserError
+from minimodels.pixels.preprocess import preprocess_to_dict
+from minimodels.pixels.preprocess_padded import MEAN_255, STD_255, PaddedPreprocess
+
+PARTS = ("weight", "bias")
+TWICE = "the frequencies a second time: transformers names them in the prompt encoder and beside it"
+
+
+def official_rows() -> list[Row]:
+    """segment-anything's own names."""
+    encoder, prompt, decoder = "image_encoder.", "prompt_encoder.", "mask_decoder."
+    rows: list[Row] = [
+        (f"{encoder}pos_embed", "image_encoder.pos", FIRST),
+        (f"{encoder}patch_embed.proj.weight", "image_encoder.patch_proj.weight", FLATTEN_KERNEL),
+        (f"{encoder}patch_embed.proj.bias", "image_encoder.patch_proj.bias"),
+        (f"{prompt}pe_layer.positional_encoding_gaussian_matrix", "prompt_encoder.frequencies"),
+        (f"{prompt}point_embeddings.{{0,1,2,3}}.weight", "prompt_encoder.label_embed", STACK_ROWS),
+    ]
+    names = {"norm1": "norm1", "qkv": "attn.qkv", "out": "attn.proj", "norm2": "norm2"}
+    rows += encoder_rows(f"{encoder}blocks", names) + prompt_rows(prompt)
+    for part in PARTS:
+        rows += [(f"{encoder}neck.{{i}}.{part}", f"image_encoder.neck.{{i}}.{part}")]
+        rows += [(f"{prompt}mask_downscaling.{{i}}.{part}", f"prompt_encoder.mask_conv.{{i}}.{part}")]
+    block = {"norm": "norm", "token_to_image": "cross_attn_token_to_image", "final_norm": "norm_final_attn"}
+    rows += decoder_rows(decoder, {**block, "image_to_token": "cross_attn_image_to_token"})
+    for part in PARTS:
+        rows += [(f"{decoder}output_upscaling.{{i}}.{part}", f"mask_decoder.upscale.{{i}}.{part}")]
+        for theirs, ours in zip((0, 1, 2), (0, 2, 4)):
+            hyper = f"{decoder}output_hypernetworks_mlps.{{i}}.layers.{theirs}.{part}"
+            rows.append((hyper, f"mask_decoder.mask_mlps.{{i}}.{ours}.{part}"))
+            rows.append((f"{decoder}iou_prediction_head.layers.{theirs}.{part}", f"mask_decoder.iou_mlp.{ours}.{part}"))
+    return rows
+
+
+def transformers_rows() -> list[Row]:
+    """transformers' SamModel."""
+    encoder, prompt, decoder = "vision_encoder.", "prompt_encoder.", "mask_decoder."
+    rows: list[Row] = [
+        (f"{encoder}pos_embed", "image_encoder.pos", FIRST),
+        (f"{encoder}patch_embed.projection.weight", "image_encoder.patch_proj.weight", FLATTEN_KERNEL),
+        (f"{encoder}patch_embed.projection.bias", "image_encoder.patch_proj.bias"),
+        ("shared_image_embedding.positional_embedding", "prompt_encoder.frequencies"),
+        (f"{prompt}shared_embedding.positional_embedding", None, TWICE),
+        (f"{prompt}point_embed.{{0,1,2,3}}.weight", "prompt_encoder.label_embed", STACK_ROWS),
+    ]
+    names = {"norm1": "layer_norm1", "qkv": "attn.qkv", "out": "attn.proj", "norm2": "layer_norm2"}
+    rows += encoder_rows(f"{encoder}layers", names) + prompt_rows(prompt)
+    inside = {
+        f"{encoder}neck.": ("image_encoder.neck", {0: "conv1", 1: "layer_norm1", 2: "conv2", 3: "layer_norm2"}),
+        f"{prompt}mask_embed.": (
+            "prompt_encoder.mask_conv",
+            {0: "conv1", 1: "layer_norm1", 3: "conv2", 4: "layer_norm2", 6: "conv3"},
+        ),
+        decoder: ("mask_decoder.upscale", {0: "upscale_conv1", 1: "upscale_layer_norm", 3: "upscale_conv2"}),
+        f"{decoder}output_hypernetworks_mlps.{{i}}.": (
+            "mask_decoder.mask_mlps.{i}",
+            {0: "proj_in", 2: "layers.0", 4: "proj_out"},
+        ),
+        f"{decoder}iou_prediction_head.": ("mask_decoder.iou_mlp", {0: "proj_in", 2: "layers.0", 4: "proj_out"}),
+    }
+    for theirs, (ours, layers) in inside.items():
+        rows += [
+            (f"{theirs}{name}.{part}", f"{ours}.{place}.{part}") for place, name in layers.items() for part in PARTS
+        ]
+    block = {"norm": "layer_norm", "token_to_image": "cross_attn_token_to_image", "final_norm": "layer_norm_final_attn"}
+    block |= {"image_to_token": "cross_attn_image_to_token", "final_attn": "final_attn_token_to_image"}
+    return rows + decoder_rows(decoder, block)
+
+
+def encoder_rows(theirs: str, names: Mapping[str, str]) -> list[Row]:
+    """The blocks of the image encoder."""
+    block, ours = f"{theirs}.{{i}}.", "image_encoder.blocks.{i}."
+    rows: list[Row] = [(f"{block}attn.rel_pos_{axis}", f"{ours}attn.rel_{axis}") for axis in "hw"]
+    for part in PARTS:
+        rows += [
+            (f"{block}{names['norm1']}.{part}", f"{ours}norm1.{part}"),
+            (f"{block}{names['qkv']}.{part}", f"{ours}attn.qkv.{part}"),
+            (f"{block}{names['out']}.{part}", f"{ours}attn.out_proj.{part}"),
+            (f"{block}{names['norm2']}.{part}", f"{ours}norm2.{part}"),
+            (f"{block}mlp.lin1.{part}", f"{ours}mlp.fc1.{part}"),
+            (f"{block}mlp.lin2.{part}", f"{ours}mlp.fc2.{part}"),
+        ]
+    return rows
+
+
+def prompt_rows(theirs: str) -> list[Row]:
+    """The single vectors of the prompt encoder: tables of one row there."""
+    return [
+        (f"{theirs}not_a_point_embed.weight", "prompt_encoder.padding_embed", FIRST),
+        (f"{theirs}no_mask_embed.weight", "prompt_encoder.no_mask_embed", FIRST),
+    ]
+
+
+def decoder_rows(theirs: str, names: Mapping[str, str]) -> list[Row]:
+    """The two-way transformer and its own tokens."""
+    rows: list[Row] = [
+        (f"{theirs}iou_token.weight", "mask_decoder.iou_token", FIRST),
+        (f"{theirs}mask_tokens.weight", "mask_decoder.mask_tokens"),
+    ]
+    block, ours = f"{theirs}transformer.layers.{{i}}.", "mask_decoder.blocks.{i}."
+    final = f"{theirs}transformer.final_attn_token_to_image."
+    for part in PARTS:
+        for proj in ("q_proj", "k_proj", "v_proj", "out_proj"):
+            rows.append((f"{block}self_attn.{proj}.{part}", f"{ours}self_attn.{proj}.{part}"))
+            for way in ("token_to_image", "image_to_token"):
+                rows.append((f"{block}{names[way]}.{proj}.{part}", f"{ours}{way}.{proj}.{part}"))
+            rows.append((f"{final}{proj}.{part}", f"mask_decoder.final_attn.{proj}.{part}"))
+        for number in (1, 2, 3, 4):
+            rows.append((f"{block}{names['norm']}{number}.{part}", f"{ours}norm{number}.{part}"))
+        rows += [
+            (f"{block}mlp.lin1.{part}", f"{ours}mlp.fc1.{part}"),
+            (f"{block}mlp.lin2.{part}", f"{ours}mlp.fc2.{part}"),
+            (f"{theirs}transformer.{names['final_norm']}.{part}", f"mask_decoder.final_norm.{part}"),
+        ]
+    return rows
+
+
+OFFICIAL_TOLD, TRANSFORMERS_TOLD = {"decoder_eps": 1e-5, "decoder_heads": 8}, {"decoder_eps": 1e-6, "decoder_heads": 8}
+FORMATS = {
+    "official": Format(Table(official_rows()), OFFICIAL_TOLD),
+    "transformers": Format(Table(transformers_rows()), TRANSFORMERS_TOLD),
+}
+
+
+def architecture(tensors: Mapping[str, Tensor], told: Mapping[str, Any]) -> Architecture:
+    """Sizes from shapes. A block whose table has a row for each offset of the whole grid sees the whole picture.
+
+    Raises:
+        UserError: blocks with windows of several sizes, which no released model has.
+    """
+    grid, _, embed_dim = tensors["image_encoder.pos"].shape
+    patch_size = round((tensors["image_encoder.patch_proj.weight"].shape[1] / 3) ** 0.5)
+    depth = count_blocks(tensors, "image_encoder.blocks.")
+    tables = [tensors[f"image_encoder.blocks.{layer}.attn.rel_h"].shape for layer in range(depth)]
+    sides = [(rows + 1) // 2 for rows, _ in tables]
+    windows = {side for side in sides if side != grid}
+    if len(windows) > 1:
+        raise UserError(f"blocks with windows of {sorted(windows)} tokens a side: expected one size beside the grid")
+    return "SAM", {
+        "image_size": grid * patch_size,
+        "patch_size": patch_size,
+        "embed_dim": embed_dim,
+        "depth": depth,
+        "num_heads": embed_dim // tables[0][1],
+        "mlp_dim": len(tensors["image_encoder.blocks.0.mlp.fc1.weight"]),
+        "window_size": windows.pop() if windows else grid,
+        "global_blocks": tuple(layer for layer, side in enumerate(sides) if side == grid),
+        "prompt_dim": tensors["mask_decoder.mask_tokens"].shape[1],
+        "mask_channels": len(tensors["prompt_encoder.mask_conv.3.weight"]),
+        "decoder_depth": count_blocks(tensors, "mask_decoder.blocks."),
+        "decoder_heads": told["decoder_heads"],
+        "decoder_mlp_dim": len(tensors["mask_decoder.blocks.0.mlp.fc1.weight"]),
+        "decoder_eps": told["decoder_eps"],
+        "num_masks": len(tensors["mask_decoder.mask_tokens"]) - 1,
+        "iou_dim": len(tensors["mask_decoder.iou_mlp.0.weight"]),
+    }
+
+
+def from_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What transformers' config.json says beyond the shapes."""
+    if config.get("model_type") != "sam":
+        return {}
+    decoder = config.get("mask_decoder_config", {})
+    return {
+        "decoder_heads": decoder.get("num_attention_heads", TRANSFORMERS_TOLD["decoder_heads"]),
+        "decoder_eps": decoder.get("layer_norm_eps", TRANSFORMERS_TOLD["decoder_eps"]),
+    }
+
+
+def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Mapping[str, Any]) -> dict[str, Any]:
+    """The predictor's own preprocessing; transformers' differs from it in the last bits of float32 alone."""
+    config = beside.get("preprocessor_config", {})
+    mean, std = (
+        tuple(255 * number for number in config[key]) if config.get(key) else usual
+        for key, usual in (("image_mean", MEAN_255), ("image_std", STD_255))
+    )
+    return {"preprocess": preprocess_to_dict(PaddedPreprocess(arguments["image_size"], mean, std))}
+
+
+TOLD_KEYS = ("decoder_heads", "decoder_eps")
+SYSTEM = System("sam", FORMATS, architecture, TOLD_KEYS, from_config, surroundings)

@@ -1,0 +1,283 @@
+"""Swin: the official repository's, timm's and transformers' names <-> ours (lesson 2.6).
+
+timm writes a merge at the start of the stage that it leads to, everybody else at the end of the one it leaves. Official
+files carry two kinds of buffers that are computed and not learned: `relative_position_index` and `attn_mask`; both are
+dropped.
+
+What no shape tells is the picture size: the released models have 32 x their window (224 for 7, 384 for 12). A window
+other than the checkpoint's may be told; its bias tables are then resized as the official code does, bicubically.
+`backbone=True` makes the segmentation flavour of a classifier's file and leaves the head out.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from checkpoints_convert.tables.rules import FLATTEN_KERNEL, STACK_ROWS, Converted, Row, Table
+from checkpoints_convert.tables.system import Architecture, Format, System, count_blocks, mean_and_std
+from minimodels.blocks import resize_positions
+from minimodels.errors import UserError
+from minimodels.pixels.preprocess import TimmPreprocess, TransformersPreprocess, preprocess_to_dict
+from minimodels.pixels.preprocess_tensor import IMAGENET_MEAN, IMAGENET_STD
+from minimodels.swin import fitted_windows
+
+MOST_STAGES = 8
+INDEX = "which row of the bias table stands for which two tokens: the same for every window of a size, computed"
+MASK = "who sees whom in shifted windows: computed from the size of the map"
+MASK_TOKEN = "a stand-in for masked patches, used in pre-training alone"
+UNUSED_NORM = "the classifier's last norm; a backbone's maps do not pass it"
+NO_HEAD = "left out: a backbone gives maps, not class scores"
+TABLE = "relative_bias_table"
+
+
+def official_rows() -> list[Row]:
+    """Names of github.com/microsoft/Swin-Transformer; LAVT's and other backbones have them behind a prefix."""
+    rows = shared_rows()
+    for part in ("weight", "bias"):
+        rows += [
+            (f"layers.{{i}}.downsample.norm.{part}", f"stages.{{i}}.merge.norm.{part}"),
+            (f"head.{part}", f"head.{part}"),
+        ]
+    return [
+        *rows,
+        ("layers.{i}.downsample.reduction.weight", "stages.{i}.merge.reduction.weight"),
+        ("layers.{i}.blocks.{j}.attn.relative_position_index", None, INDEX),
+        ("layers.{i}.blocks.{j}.attn_mask", None, MASK),
+    ]
+
+
+def timm_rows() -> list[Row]:
+    """The same but for the head, and the merges one stage further on."""
+    rows = shared_rows()
+    for part in ("weight", "bias"):
+        rows.append((f"head.fc.{part}", f"head.{part}"))
+        rows += [
+            (f"layers.{at + 1}.downsample.norm.{part}", f"stages.{at}.merge.norm.{part}") for at in range(MOST_STAGES)
+        ]
+    return rows + [
+        (f"layers.{at + 1}.downsample.reduction.weight", f"stages.{at}.merge.reduction.weight")
+        for at in range(MOST_STAGES)
+    ]
+
+
+def shared_rows() -> list[Row]:
+    """What the official repository and timm call alike."""
+    theirs, ours = "layers.{i}.blocks.{j}", "stages.{i}.blocks.{j}"
+    rows: list[Row] = [
+        ("patch_embed.proj.weight", "patch_proj.weight", FLATTEN_KERNEL),
+        ("patch_embed.proj.bias", "patch_proj.bias"),
+        (f"{theirs}.attn.relative_position_bias_table", f"{ours}.attn.{TABLE}"),
+    ]
+    for part in ("weight", "bias"):
+        rows += [
+            (f"patch_embed.norm.{part}", f"patch_norm.{part}"),
+            (f"{theirs}.norm1.{part}", f"{ours}.norm1.{part}"),
+            (f"{theirs}.attn.qkv.{part}", f"{ours}.attn.qkv.{part}"),
+            (f"{theirs}.attn.proj.{part}", f"{ours}.attn.out_proj.{part}"),
+            (f"{theirs}.norm2.{part}", f"{ours}.norm2.{part}"),
+            (f"{theirs}.mlp.fc1.{part}", f"{ours}.mlp.fc1.{part}"),
+            (f"{theirs}.mlp.fc2.{part}", f"{ours}.mlp.fc2.{part}"),
+            (f"norm.{part}", f"norm.{part}"),
+        ]
+    return rows
+
+
+def transformers_rows(prefix: str, names: Mapping[str, str], *, norm: str | None = "norm") -> list[Row]:
+    """The rows of one of transformers' spellings.
+
+    Args:
+        prefix: "swin." before the body of a classifier, "" in a SwinModel.
+        names: how this spelling calls q, k, v (as alternatives), the bias table, its index, out, fc1 and fc2.
+        norm: our name of the norm behind the last block; None drops it.
+    """
+    theirs, ours = f"{prefix}encoder.layers.{{i}}.blocks.{{j}}", "stages.{i}.blocks.{j}"
+    embeddings = f"{prefix}embeddings"
+    rows: list[Row] = [
+        (f"{embeddings}.patch_embeddings.projection.weight", "patch_proj.weight", FLATTEN_KERNEL),
+        (f"{embeddings}.patch_embeddings.projection.bias", "patch_proj.bias"),
+        (f"{embeddings}.mask_token", None, MASK_TOKEN),
+        (f"{theirs}.{names['table']}", f"{ours}.attn.{TABLE}"),
+        (f"{theirs}.{names['index']}", None, INDEX),
+        (f"{prefix}encoder.layers.{{i}}.downsample.reduction.weight", "stages.{i}.merge.reduction.weight"),
+    ]
+    for part in ("weight", "bias"):
+        last = f"{prefix}layernorm.{part}"
+        rows += [
+            (f"{embeddings}.norm.{part}", f"patch_norm.{part}"),
+            (f"{theirs}.layernorm_before.{part}", f"{ours}.norm1.{part}"),
+            (f"{theirs}.{names['qkv']}.{part}", f"{ours}.attn.qkv.{part}", STACK_ROWS),
+            (f"{theirs}.{names['out']}.{part}", f"{ours}.attn.out_proj.{part}"),
+            (f"{theirs}.layernorm_after.{part}", f"{ours}.norm2.{part}"),
+            (f"{theirs}.{names['fc1']}.{part}", f"{ours}.mlp.fc1.{part}"),
+            (f"{theirs}.{names['fc2']}.{part}", f"{ours}.mlp.fc2.{part}"),
+            (f"{prefix}encoder.layers.{{i}}.downsample.norm.{part}", f"stages.{{i}}.merge.norm.{part}"),
+            (last, f"{norm}.{part}") if norm else (last, None, UNUSED_NORM),
+            (f"classifier.{part}", f"head.{part}"),
+        ]
+    return rows
+
+
+def backbone_rows(prefix: str, names: Mapping[str, str]) -> list[Row]:
+    """transformers' SwinBackbone: a norm a stage, which counts from 1. Its files keep one prefix that others lost."""
+    rows = transformers_rows(prefix, names, norm=None)
+    for part in ("weight", "bias"):
+        rows += [] if prefix else [(f"swin.layernorm.{part}", None, UNUSED_NORM)]
+        rows += [(f"hidden_states_norms.stage{at + 1}.{part}", f"norms.{at}.{part}") for at in range(MOST_STAGES)]
+    return rows
+
+
+ON_THE_HUB = {
+    "qkv": "attention.self.{query,key,value}",
+    "table": "attention.self.relative_position_bias_table",
+    "index": "attention.self.relative_position_index",
+    "out": "attention.output.dense",
+    "fc1": "intermediate.dense",
+    "fc2": "output.dense",
+}
+IN_MEMORY = {
+    "qkv": "attention.{q,k,v}_proj",
+    "table": "attention.relative_position_bias.relative_position_bias_table",
+    "index": "attention.relative_position_bias.relative_position_index",
+    "out": "attention.o_proj",
+    "fc1": "mlp.fc1",
+    "fc2": "mlp.fc2",
+}
+NORMS = tuple(f"hidden_states_norms.stage{at + 1}.weight" for at in range(MOST_STAGES))
+FORMATS = {
+    "official": Format(Table(official_rows()), marks=("layers.0.downsample.reduction.weight",)),
+    "timm": Format(Table(timm_rows())),
+    "transformers": Format(Table(transformers_rows("swin.", ON_THE_HUB))),
+    "transformers_body": Format(Table(transformers_rows("", ON_THE_HUB))),
+    "transformers_v5": Format(Table(transformers_rows("swin.", IN_MEMORY))),
+    "transformers_v5_body": Format(Table(transformers_rows("", IN_MEMORY))),
+    "transformers_backbone": Format(Table(backbone_rows("", ON_THE_HUB)), marks=NORMS),
+    "transformers_v5_backbone": Format(Table(backbone_rows("swin.", IN_MEMORY)), marks=NORMS),
+}
+
+
+def architecture(tensors: Mapping[str, Tensor], told: Mapping[str, Any]) -> Architecture:
+    """Sizes from shapes; 32 pixels a window token unless the picture size is told."""
+    embed_dim, patch_numbers = tensors["patch_proj.weight"].shape
+    stages = range(count_blocks(tensors, "stages."))
+    tables = [tensors[f"stages.{at}.blocks.0.attn.{TABLE}"] for at in stages]
+    windows = [window_of(len(table), f"stage {at + 1}") for at, table in enumerate(tables)]
+    arguments = {
+        "patch_size": round((patch_numbers / 3) ** 0.5),
+        "embed_dim": embed_dim,
+        "depths": tuple(count_blocks(tensors, f"stages.{at}.blocks.") for at in stages),
+        "num_heads": tuple(table.shape[1] for table in tables),
+        "mlp_ratio": len(tensors["stages.0.blocks.0.mlp.fc1.weight"]) / embed_dim,
+    }
+    norms = "norms.0.weight" in tensors
+    if told.get("backbone", norms):
+        same = windows[0] if len(set(windows)) == 1 else tuple(windows)
+        return "SwinBackbone", arguments | {"window_size": told.get("window_size", same), "output_norms": norms}
+    window = told.get("window_size", max(windows))
+    side = arguments["patch_size"] * 2 ** (len(windows) - 1) * window
+    return "Swin", arguments | {
+        "image_size": two_sides(told.get("image_size", side)),
+        "window_size": window,
+        "num_classes": len(tensors["head.weight"]) if "head.weight" in tensors else 0,
+    }
+
+
+def two_sides(size: Any) -> tuple[int, int]:
+    """A picture size as told, (height, width) or one number for both.
+
+    Raises:
+        UserError: it is neither.
+    """
+    sides = (size, size) if isinstance(size, int) else size
+    if not isinstance(sides, (tuple, list)) or [type(side) for side in sides] != [int, int] or min(sides) < 1:
+        raise UserError(f"image_size is (height, width) in pixels, or one number for both, not {size!r}")
+    return sides[0], sides[1]
+
+
+def window_of(rows: int, where: str) -> int:
+    """The window side of a bias table with so many rows.
+
+    Raises:
+        UserError: no square window has that many relative positions.
+    """
+    side = round(rows**0.5)
+    if side * side != rows or side % 2 == 0:
+        raise UserError(
+            f"the bias table of {where} has {rows} rows, and a window of w x w tokens needs (2 w - 1)^2 (169 for 7, "
+            "529 for 12): square windows alone are read here"
+        )
+    return (side + 1) // 2
+
+
+def adapt(converted: Converted, arguments: Mapping[str, Any]) -> None:
+    """Bias tables of the windows that were asked for, and no head for a backbone.
+
+    Raises:
+        UserError: the tables are not those of a picture of this size, and no other window was told.
+    """
+    tensors, wanted = converted.tensors, windows_wanted(arguments)
+    tables = [name for name in tensors if name.endswith(f".{TABLE}")]
+    found = {name: window_of(len(tensors[name]), name) for name in tables}
+    unfit = {name: window for name, window in found.items() if window != wanted[stage_of(name)]}
+    if unfit and "image_size" in arguments and max(found.values()) == arguments["window_size"]:
+        name, window = next(iter(unfit.items()))
+        raise UserError(
+            f"{name} is made for a window of {window} x {window} tokens, and a picture of "
+            f"{' x '.join(map(str, arguments['image_size']))} pixels leads to {wanted[stage_of(name)]} x "
+            f"{wanted[stage_of(name)]} there; tell the size that it was trained for, image_size=(height, width)"
+        )
+    for name in unfit:
+        tensors[name] = resize_table(tensors[name], wanted[stage_of(name)])
+    if "image_size" not in arguments:
+        for name in ("norm.weight", "norm.bias", "head.weight", "head.bias"):
+            if name in tensors:
+                del tensors[name]
+                converted.dropped[converted.sources.pop(name)[0][0]] = NO_HEAD
+
+
+def stage_of(name: str) -> int:
+    """stages.2.blocks.0 ... -> 2."""
+    return int(name.split(".")[1])
+
+
+def windows_wanted(arguments: Mapping[str, Any]) -> list[int]:
+    """The window side of each stage, by the rule of the class."""
+    stages, window = len(arguments["depths"]), arguments["window_size"]
+    if "image_size" in arguments:
+        return fitted_windows(arguments["image_size"], arguments["patch_size"], stages, window)
+    return [window] * stages if isinstance(window, int) else list(window)
+
+
+def resize_table(table: Tensor, window: int) -> Tensor:
+    """A bias table for another window, as the official code does it: an image a head, bicubic, align_corners False."""
+    old, new = round(len(table) ** 0.5), 2 * window - 1
+    return resize_positions(table, (old, old), (new, new), antialias=False)
+
+
+def from_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What transformers' config.json or timm's config.json says beyond the shapes."""
+    if config.get("model_type") == "swin":
+        return {"image_size": two_sides(config["image_size"])}
+    if str(config.get("architecture", "")).startswith("swin_"):
+        return {"image_size": tuple(config["pretrained_cfg"]["input_size"][1:])} if "pretrained_cfg" in config else {}
+    return {}
+
+
+def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Mapping[str, Any]) -> dict[str, Any]:
+    """The preprocessing: as a config beside the weights says, else the library's usual one at the model's size."""
+    if "image_size" not in arguments:
+        return {}
+    height, width = arguments["image_size"]
+    if format_name.startswith("transformers"):
+        usual = {"image_processor_type": "ViTImageProcessor", "size": {"height": height, "width": width}, "resample": 3}
+        usual |= {"image_mean": IMAGENET_MEAN, "image_std": IMAGENET_STD}
+        config = beside.get("preprocessor_config", usual)
+        return {"preprocess": preprocess_to_dict(TransformersPreprocess.from_config(config))}
+    told = beside.get("config", {}).get("pretrained_cfg", {})
+    numbers: dict[str, Any] = {"crop_pct": 0.9 if height < 384 else 1.0, "mean": IMAGENET_MEAN, "std": IMAGENET_STD}
+    numbers |= {key: told[key] for key in ("crop_pct", "interpolation") if key in told}
+    return {"preprocess": preprocess_to_dict(TimmPreprocess(height, **numbers | mean_and_std(told)))}
+
+
+TOLD_KEYS = ("image_size", "window_size", "backbone")
+SYSTEM = System("swin", FORMATS, architecture, TOLD_KEYS, from_config, surroundings, adapt=adapt)

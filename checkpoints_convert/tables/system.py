@@ -1,0 +1,95 @@
+"""What a table file declares: its formats, and how the architecture is read off the tensors.
+
+A system (ViT, CLIP ...) has one table a reference format and one function that reads the architecture off our own,
+converted tensors, so that it is written once whatever the format was.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from checkpoints_convert.tables.rules import Converted, Table
+from minimodels.errors import UserError
+
+Architecture = tuple[str, dict[str, Any]]  # class name, constructor arguments
+
+
+@dataclass(frozen=True)
+class Format:
+    """One reference library's names for a system.
+
+    Args:
+        table: its names and ours.
+        told: what shapes cannot tell and this format's released weights share (epsilons, activation ...).
+        marks: names of which at least one must be present, where two formats share all others.
+        computed: tensors ready to be written -> buffers that the official file holds too and that follow from them.
+    """
+
+    table: Table
+    told: Mapping[str, Any] = field(default_factory=dict)
+    marks: tuple[str, ...] = ()
+    computed: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] = lambda _: {}
+
+
+@dataclass(frozen=True)
+class System:
+    """One of our models and the formats its official weights come in.
+
+    Args:
+        name: as in `build(tensors, name)`.
+        formats: format name -> `Format`.
+        architecture: our tensors and what was told -> class name and constructor arguments. A tensor it needs may be
+            missing: KeyError.
+        told_keys: what a caller may tell.
+        from_config: a transformers / timm / open_clip config (parsed JSON) -> the same keys.
+        surroundings: constructor arguments, format name, the JSON files beside the weights -> "preprocess" and, where
+            text is read, "tokenizer", as `minimodels.stored.models.save` stores them.
+        join: tensors of a file that holds a part alone, tensors of the CLIP it was trained on -> both. A caller tells
+            the second as `clip`.
+        adapt: what a table made of a checkpoint and the constructor arguments chosen for it: change the first to fit
+            the second (bias tables of another window, a head that is not wanted), or say why it cannot.
+    """
+
+    name: str
+    formats: Mapping[str, Format]
+    architecture: Callable[[Mapping[str, Tensor], Mapping[str, Any]], Architecture]
+    told_keys: tuple[str, ...]
+    from_config: Callable[[Mapping[str, Any]], dict[str, Any]]
+    surroundings: Callable[[Mapping[str, Any], str, Mapping[str, Any]], dict[str, Any]] = lambda *_: {}
+    join: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], dict[str, Tensor]] | None = None
+    adapt: Callable[[Converted, Mapping[str, Any]], None] = lambda *_: None
+
+
+def detect(tensors: Mapping[str, Tensor], systems: Mapping[str, System]) -> tuple[str, str]:
+    """System and format whose table knows the most names, at least half of them.
+
+    Raises:
+        UserError: no table does.
+    """
+    names = list(tensors)
+    best, most = ("", ""), 0
+    for system in systems.values():
+        for format_name, form in system.formats.items():
+            known = form.table.knows(names)
+            if known > most and (not form.marks or any(mark in tensors for mark in form.marks)):
+                best, most = (system.name, format_name), known
+    if most * 2 < len(names) or not names:
+        shown = ", ".join(names[:5]) or "no tensor at all"
+        raise UserError(
+            f"these tensors belong to no model we know ({shown}{' ...' if len(names) > 5 else ''}); "
+            f"known: {', '.join(systems)}. Is it the checkpoint of another model, or one part of it?"
+        )
+    return best
+
+
+def count_blocks(tensors: Mapping[str, Tensor], prefix: str) -> int:
+    """How many numbered modules there are under a prefix: 'blocks.' -> depth."""
+    numbers = {name[len(prefix) :].split(".", 1)[0] for name in tensors if name.startswith(prefix)}
+    return len(numbers)
+
+
+def mean_and_std(config: Mapping[str, Any]) -> dict[str, tuple[float, ...]]:
+    """The "mean" and "std" of a config, where it has them."""
+    return {key: tuple(config[key]) for key in ("mean", "std") if config.get(key)}

@@ -1,0 +1,151 @@
+"""ViT: timm's and transformers' names <-> ours (lesson 2.4).
+
+timm already stacks q, k and v in one matrix as we do; transformers keeps three. transformers has two spellings: the one
+on the hub and in files, and the one that its models' `state_dict()` has since version 5.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from checkpoints_convert.tables.rules import FIRST, FIRST_FIRST, FLATTEN_KERNEL, STACK_ROWS, Row, Table
+from checkpoints_convert.tables.system import Architecture, Format, System, count_blocks, mean_and_std
+from minimodels.errors import UserError
+from minimodels.pixels.preprocess import TimmPreprocess, TransformersPreprocess, preprocess_to_dict
+
+TIMM: list[Row] = [
+    ("patch_embed.proj.weight", "patch_proj.weight", FLATTEN_KERNEL),
+    ("patch_embed.proj.bias", "patch_proj.bias"),
+    ("cls_token", "class_token", FIRST_FIRST),
+    ("pos_embed", "pos", FIRST),
+    ("blocks.{i}.norm1.weight", "blocks.{i}.norm1.weight"),
+    ("blocks.{i}.norm1.bias", "blocks.{i}.norm1.bias"),
+    ("blocks.{i}.attn.qkv.weight", "blocks.{i}.attn.qkv.weight"),
+    ("blocks.{i}.attn.qkv.bias", "blocks.{i}.attn.qkv.bias"),
+    ("blocks.{i}.attn.proj.weight", "blocks.{i}.attn.out_proj.weight"),
+    ("blocks.{i}.attn.proj.bias", "blocks.{i}.attn.out_proj.bias"),
+    ("blocks.{i}.norm2.weight", "blocks.{i}.norm2.weight"),
+    ("blocks.{i}.norm2.bias", "blocks.{i}.norm2.bias"),
+    ("blocks.{i}.mlp.fc1.weight", "blocks.{i}.mlp.fc1.weight"),
+    ("blocks.{i}.mlp.fc1.bias", "blocks.{i}.mlp.fc1.bias"),
+    ("blocks.{i}.mlp.fc2.weight", "blocks.{i}.mlp.fc2.weight"),
+    ("blocks.{i}.mlp.fc2.bias", "blocks.{i}.mlp.fc2.bias"),
+    ("norm.weight", "norm.weight"),
+    ("norm.bias", "norm.bias"),
+    ("fc_norm.weight", "pool_norm.weight"),
+    ("fc_norm.bias", "pool_norm.bias"),
+    ("head.weight", "head.weight"),
+    ("head.bias", "head.bias"),
+]
+
+
+def transformers_rows(prefix: str, layer: str, names: Mapping[str, str]) -> list[Row]:
+    """The rows of one of transformers' spellings.
+
+    Args:
+        prefix: "vit." before the backbone of a classifier, "" in a ViTModel.
+        layer: where the blocks are.
+        names: how this spelling calls q, k, v (as alternatives), out, fc1 and fc2.
+    """
+    rows: list[Row] = [
+        (f"{prefix}embeddings.cls_token", "class_token", FIRST_FIRST),
+        (f"{prefix}embeddings.position_embeddings", "pos", FIRST),
+        (f"{prefix}embeddings.mask_token", None, "a stand-in for masked patches, used in pre-training alone"),
+        (f"{prefix}embeddings.patch_embeddings.projection.weight", "patch_proj.weight", FLATTEN_KERNEL),
+        (f"{prefix}embeddings.patch_embeddings.projection.bias", "patch_proj.bias"),
+        (f"{prefix}pooler.dense.weight", None, "a tanh layer behind the class token that no class score passes"),
+        (f"{prefix}pooler.dense.bias", None, "a tanh layer behind the class token that no class score passes"),
+    ]
+    for part in ("weight", "bias"):
+        block = f"{prefix}{layer}.{{i}}."
+        rows += [
+            (f"{block}layernorm_before.{part}", f"blocks.{{i}}.norm1.{part}"),
+            (f"{block}{names['qkv']}.{part}", f"blocks.{{i}}.attn.qkv.{part}", STACK_ROWS),
+            (f"{block}{names['out']}.{part}", f"blocks.{{i}}.attn.out_proj.{part}"),
+            (f"{block}layernorm_after.{part}", f"blocks.{{i}}.norm2.{part}"),
+            (f"{block}{names['fc1']}.{part}", f"blocks.{{i}}.mlp.fc1.{part}"),
+            (f"{block}{names['fc2']}.{part}", f"blocks.{{i}}.mlp.fc2.{part}"),
+            (f"{prefix}layernorm.{part}", f"norm.{part}"),
+            (f"classifier.{part}", f"head.{part}"),
+        ]
+    return rows
+
+
+ON_THE_HUB = {
+    "qkv": "attention.attention.{query,key,value}",
+    "out": "attention.output.dense",
+    "fc1": "intermediate.dense",
+    "fc2": "output.dense",
+}
+IN_MEMORY = {"qkv": "attention.{q,k,v}_proj", "out": "attention.o_proj", "fc1": "mlp.fc1", "fc2": "mlp.fc2"}
+
+TRANSFORMERS_TOLD = {"norm_eps": 1e-12, "antialias": False}
+FORMATS = {
+    "timm": Format(Table(TIMM), {"norm_eps": 1e-6, "antialias": True}),
+    "transformers": Format(Table(transformers_rows("vit.", "encoder.layer", ON_THE_HUB)), TRANSFORMERS_TOLD),
+    "transformers_backbone": Format(Table(transformers_rows("", "encoder.layer", ON_THE_HUB)), TRANSFORMERS_TOLD),
+    "transformers_v5": Format(Table(transformers_rows("vit.", "layers", IN_MEMORY)), TRANSFORMERS_TOLD),
+    "transformers_v5_backbone": Format(Table(transformers_rows("", "layers", IN_MEMORY)), TRANSFORMERS_TOLD),
+}
+
+
+def architecture(tensors: Mapping[str, Tensor], told: Mapping[str, Any]) -> Architecture:
+    """Sizes from shapes; heads 64 wide unless told; mean pooling where there is no class token."""
+    embed_dim, patch_numbers = tensors["patch_proj.weight"].shape
+    class_token = "class_token" in tensors
+    num_patches = len(tensors["pos"]) - int(class_token)
+    patch_size = round((patch_numbers / 3) ** 0.5)
+    return "ViT", {
+        "image_size": tuple(told["image_size"]) if "image_size" in told else square(num_patches, patch_size),
+        "patch_size": patch_size,
+        "embed_dim": embed_dim,
+        "depth": count_blocks(tensors, "blocks."),
+        "num_heads": told.get("num_heads", embed_dim // 64),
+        "mlp_dim": len(tensors["blocks.0.mlp.fc1.weight"]),
+        "num_classes": len(tensors["head.weight"]) if "head.weight" in tensors else 0,
+        "class_token": class_token,
+        "mean_pool": told.get("mean_pool", not class_token or "pool_norm.weight" in tensors),
+        "norm_after_pool": "pool_norm.weight" in tensors,
+        "qkv_bias": "blocks.0.attn.qkv.bias" in tensors,
+        "norm_eps": told["norm_eps"],
+        "antialias": told["antialias"],
+    }
+
+
+def square(num_patches: int, patch_size: int) -> tuple[int, int]:
+    """The size in pixels of a square picture with that many patches.
+
+    Raises:
+        UserError: the patches make no square; then the size must be told.
+    """
+    side = round(num_patches**0.5)
+    if side * side != num_patches:
+        raise UserError(f"{num_patches} patch positions make no square grid; tell the size: image_size=(height, width)")
+    return side * patch_size, side * patch_size
+
+
+def from_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What transformers' config.json or timm's config.json says beyond the shapes."""
+    if config.get("model_type") == "vit":
+        return {"num_heads": config["num_attention_heads"], "norm_eps": config["layer_norm_eps"]}
+    if str(config.get("architecture", "")).startswith("vit_"):
+        pool = config.get("global_pool", config.get("pretrained_cfg", {}).get("global_pool", "token"))
+        return {"mean_pool": pool == "avg"}
+    return {}
+
+
+def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Mapping[str, Any]) -> dict[str, Any]:
+    """The preprocessing: as a config beside the weights says, else the library's usual one at the model's size."""
+    height, width = arguments["image_size"]
+    if format_name.startswith("transformers"):
+        usual = {"image_processor_type": "ViTImageProcessor", "size": {"height": height, "width": width}}
+        config = beside.get("preprocessor_config", usual)
+        return {"preprocess": preprocess_to_dict(TransformersPreprocess.from_config(config))}
+    told = beside.get("config", {}).get("pretrained_cfg", {})
+    numbers: dict[str, Any] = {key: told[key] for key in ("crop_pct", "interpolation") if key in told}
+    return {"preprocess": preprocess_to_dict(TimmPreprocess(height, **numbers | mean_and_std(told)))}
+
+
+TOLD_KEYS = ("image_size", "num_heads", "mean_pool", "norm_eps", "antialias")
+SYSTEM = System("vit", FORMATS, architecture, TOLD_KEYS, from_config, surroundings)

@@ -1,0 +1,243 @@
+"""The learner's folder: stubs that were copied there, what was tried and passed, and the table that says so.
+
+Needs only the standard library: the table comes up at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from lessons.checker.exercises import Exercise, catalogue, lesson_titles, of_lesson, order
+
+ROOT = Path(__file__).resolve().parents[2]
+VARIABLE = "LESSONS_FOLDER"
+RECORDS = "progress.json"
+
+
+class LessonError(Exception):
+    """Something a learner can put right; the message says what it is and what to do."""
+
+
+@dataclass
+class Record:
+    """What happened with one exercise: checks of real tries, when it was first passed, hints seen, solution seen."""
+
+    tries: int = 0
+    passed: str = ""
+    hints: int = 0
+    solution: bool = False
+
+
+@dataclass
+class Desk:
+    """A learner's folder with its records. `notice` is a sentence about records that could not be read."""
+
+    folder: Path
+    records: dict[str, Record] = field(default_factory=dict)
+    runs: dict[str, str] = field(default_factory=dict)
+    notice: str = ""
+
+    @classmethod
+    def open(cls, folder: Path | None = None) -> Desk:
+        """The learner's folder, made when something is written to it. Records that are no JSON are put aside."""
+        desk = cls(folder or find_folder())
+        path = desk.folder / RECORDS
+        if not path.exists():
+            return desk
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            known = Record.__dataclass_fields__
+            for number, values in content["exercises"].items():
+                desk.records[number] = Record(**{name: value for name, value in values.items() if name in known})
+            desk.runs = dict(content.get("lessons", {}))
+        except (ValueError, KeyError, AttributeError, TypeError):
+            aside = free_name(path.with_name(f"{RECORDS}.unreadable"))
+            path.replace(aside)
+            desk.records, desk.runs = {}, {}
+            desk.notice = f"{path} could not be read; it is kept as {aside.name}, and a new one begins"
+        return desk
+
+    def record(self, exercise: Exercise) -> Record:
+        return self.records.setdefault(exercise.number, Record())
+
+    def file(self, exercise: Exercise) -> Path:
+        """Where the learner's own version lies."""
+        return self.folder / exercise.stub.name
+
+    def save(self) -> None:
+        """Write the records whole or not at all."""
+        content = {
+            "exercises": {number: asdict(self.records[number]) for number in sorted(self.records, key=order)},
+            "lessons": self.runs,
+        }
+        self.make()
+        handle, name = tempfile.mkstemp(dir=self.folder, prefix=".progress.", suffix=".json")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(content, file, indent=1)
+            file.write("\n")
+        Path(name).replace(self.folder / RECORDS)
+
+    def make(self) -> None:
+        """Make the folder, and keep it out of version control wherever it is."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        ignore = self.folder / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("*\n", encoding="utf-8")
+
+    def start(self, exercise: Exercise, force: bool = False) -> tuple[str, Path | None]:
+        """Copy the stub. Returns "copied", "kept" (one was there) or "replaced", with the backup of the old one."""
+        self.make()
+        mine = self.file(exercise)
+        if not mine.exists():
+            shutil.copyfile(exercise.stub, mine)
+            return "copied", None
+        if not force:
+            return "kept", None
+        backup = free_name(mine.with_name(f"{mine.name}.backup"))
+        mine.replace(backup)
+        shutil.copyfile(exercise.stub, mine)
+        return "replaced", backup
+
+    def untouched(self, exercise: Exercise) -> bool:
+        """Whether the learner's file is still the stub, with or without the bug that it is there to find."""
+        try:
+            return self.file(exercise).read_bytes().split() == exercise.stub.read_bytes().split()
+        except OSError:
+            return False
+
+    def note(self, exercise: Exercise, status: str) -> None:
+        """Count a check. The stub as it was copied, and a check that could not run, are no try."""
+        if status in ("unwritten", "cannot run", "missing"):
+            return
+        record = self.record(exercise)
+        record.tries += 1
+        if status == "passed" and not record.passed:
+            record.passed = now()
+
+    def state(self, exercise: Exercise) -> str:
+        """done, tried, started, or nothing."""
+        record = self.records.get(exercise.number, Record())
+        if record.passed:
+            return "done"
+        return "tried" if record.tries else "started" if self.file(exercise).exists() else ""
+
+    def next_exercise(self) -> Exercise | None:
+        """The first one that is not done."""
+        return next((one for one in catalogue().values() if self.state(one) != "done"), None)
+
+
+def find_folder() -> Path:
+    """my/ of the clone this package lies in; for an installed package the nearest my/ with records, else ./my."""
+    if os.environ.get(VARIABLE):
+        return Path(os.environ[VARIABLE]).expanduser().resolve()
+    if (ROOT / "pyproject.toml").is_file() and (ROOT / "minimodels").is_dir():
+        return ROOT / "my"
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "my" / RECORDS).is_file():
+            return folder / "my"
+    return here / "my"
+
+
+def free_name(path: Path) -> Path:
+    """The path itself, or with the first free number behind it."""
+    number, free = 1, path
+    while free.exists():
+        number += 1
+        free = path.with_name(f"{path.name}-{number}")
+    return free
+
+
+def now() -> str:
+    return datetime.now().isoformat(timespec="seconds")
+
+
+def shown(path: Path) -> str:
+    """A path as short as it can be told: from the current folder where it lies below."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+# ---------------------------------------------------------------- lessons
+@dataclass(frozen=True)
+class LessonInfo:
+    """A lesson: its number, title, reading minutes (0 where there is no script yet), script and place in the book."""
+
+    number: str
+    title: str
+    minutes: int = 0
+    script: Path | None = None
+    key: str = ""
+
+
+def lessons() -> dict[str, LessonInfo]:
+    """All lessons by number: those with a script and those with exercises."""
+    from lessons.book.text import BookError, read_lesson
+
+    found = {number: LessonInfo(number, title) for number, title in lesson_titles().items()}
+    for path in (ROOT / "lessons").glob("[0-9]_*/[0-9][0-9]_*.py"):
+        try:
+            lesson = read_lesson(path)
+        except (BookError, SyntaxError):
+            continue  # being written; the book's own check says what is wrong with it
+        known = found.get(lesson.number)
+        title = known.title if known else lesson.about.get("nav", lesson.title)
+        minutes = lesson.about["minutes"]
+        found[lesson.number] = LessonInfo(
+            lesson.number, title, int(minutes) if minutes.isdigit() else 0, lesson.path, lesson.key
+        )
+    return {number: found[number] for number in sorted(found, key=order)}
+
+
+# ---------------------------------------------------------------- the table
+WIDTHS = (9, 50, 9, 6, 9, 11)
+
+
+def table(desk: Desk) -> str:
+    """Lessons and exercises with what is done, tries, minutes and difficulty."""
+    every = catalogue().values()
+    done = [one for one in every if desk.state(one) == "done"]
+    minutes = sum(one.minutes for one in done), sum(one.minutes for one in every)
+    lines = [
+        f"Pixels & Prompts: {len(done)} of {len(every)} exercises done, {minutes[0]} of {minutes[1]} minutes",
+        f"your folder: {shown(desk.folder)}",
+        "",
+        row("", "", "done", "tries", "minutes", "difficulty"),
+    ]
+    for lesson in lessons().values():
+        own = of_lesson(lesson.number)
+        count = f"{sum(desk.state(one) == 'done' for one in own)} of {len(own)}" if own else ""
+        reading = str(lesson.minutes) if lesson.minutes else ""
+        lines += ["", row(lesson.number, lesson.title, count, "", reading, "")]
+        for one in own:
+            tries = desk.records.get(one.number, Record()).tries
+            stars = "*" * one.difficulty
+            lines.append(row(f" {one.number}", one.title, desk.state(one), str(tries or ""), str(one.minutes), stars))
+    return "\n".join([*lines, "", *advice(desk)])
+
+
+def row(*cells: str) -> str:
+    """One line of the table; numbers stand to the right."""
+    number, title, done, tries, minutes, difficulty = cells
+    if len(title) > WIDTHS[1] - 2:
+        title = title[: WIDTHS[1] - 5] + "..."
+    left = f"{number:<{WIDTHS[0]}}{title:<{WIDTHS[1]}}{done:<{WIDTHS[2]}}"
+    return f"{left}{tries:>{WIDTHS[3]}}{minutes:>{WIDTHS[4]}}  {difficulty}".rstrip()
+
+
+def advice(desk: Desk) -> list[str]:
+    """What to type next."""
+    one = desk.next_exercise()
+    if one is None:
+        return ["Everything is done. python -m lessons solution 2.1.2 shows how we wrote one of them."]
+    if desk.file(one).exists():
+        return [f"next: edit {shown(desk.file(one))}, then   python -m lessons check {one.number}"]
+    return [f"next: python -m lessons start {one.number}"]

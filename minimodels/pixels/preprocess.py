@@ -1,0 +1,277 @@
+"""Pictures to numbers and back: open anything, resize, crop, normalise, save.
+
+`open_image` repairs a file once (rotation, depth, transparency, mode). Each preprocess class then repeats one reference
+exactly, on the same PIL image. Resizing is PIL's own: its filters widen when a picture shrinks (antialiasing) and round
+to 8 bits after each of the two passes, so no other routine gives the same pixels.
+
+Notation: H W pixels of a picture. Sizes are (height, width) as in tensors; only PIL itself says (width, height).
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from minimodels.errors import UserError
+from minimodels.pixels.opening import MAX_PIXELS
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+HALF = (0.5, 0.5, 0.5)
+
+
+# ---------------------------------------------------------------- the four steps
+
+
+def resize_shorter_side(image: Image.Image, size: int, resample: int = Image.Resampling.BICUBIC) -> Image.Image:
+    """Resize so that the shorter side is `size` pixels; the longer one is rounded down, as torchvision does.
+
+    Raises:
+        UserError: so long and narrow that the result would have more than `MAX_PIXELS` pixels.
+    """
+    short, long = sorted(image.size)
+    longer = int(size * long / short)
+    if size * longer > MAX_PIXELS:
+        raise UserError(f"the picture is too narrow: {image.width} x {image.height} pixels; crop it first")
+    return image.resize((size, longer) if image.width <= image.height else (longer, size), resample)
+
+
+def center_crop(image: Image.Image, height: int, width: int) -> Image.Image:
+    """Cut (height, width) out of the middle; a smaller picture is padded with zeros. Rounds as torchvision does.
+
+    An odd rest is halved to the even offset (1.5 becomes 2, 2.5 becomes 2); padding puts the odd row below and right.
+    """
+
+    def offset(have: int, want: int) -> int:
+        return round((have - want) / 2) if have >= want else -((want - have) // 2)
+
+    top, left = offset(image.height, height), offset(image.width, width)
+    return image.crop((left, top, left + width, top + height))  # outside the picture PIL gives zeros
+
+
+def center_crop_down(image: Image.Image, height: int, width: int) -> Image.Image:
+    """Cut (height, width) out of the middle as transformers does: all offsets rounded down, 1.5 becomes 1."""
+    top, left = (image.height - height) // 2, (image.width - width) // 2
+    return image.crop((left, top, left + width, top + height))
+
+
+def to_tensor(image: Image.Image) -> Float[Tensor, "3 height width"]:
+    """8 bit RGB -> float32 in 0-1, (3, H, W): divided by 255 in float32."""
+    pixels = torch.from_numpy(np.array(image))  # (H, W, 3)
+    return rearrange(pixels, "h w c -> c h w").contiguous().float() / 255  # (3, H, W)
+
+
+def normalize(
+    image: Float[Tensor, "3 height width"], mean: Sequence[float], std: Sequence[float]
+) -> Float[Tensor, "3 height width"]:
+    """Subtract `mean` and divide by `std`, one number a channel."""
+    return (image - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
+
+
+# ---------------------------------------------------------------- named preprocesses
+
+
+@dataclass(frozen=True)
+class CLIPPreprocess:
+    """OpenAI's and open_clip's order: bicubic resize of the shorter side, centre crop, RGB, 0-1, normalise.
+
+    The image becomes RGB last, so transparent, palette and grey pictures are resized in their own mode and lose
+    transparency without blending. Give it what `open_image` returns to be safe; given any PIL image it equals the
+    reference. Radford et al. 2021; the released code's `_transform`.
+    """
+
+    size: int
+    mean: tuple[float, ...] = CLIP_MEAN
+    std: tuple[float, ...] = CLIP_STD
+
+    def __post_init__(self) -> None:
+        _check_numbers([self.size], self.mean, self.std)
+
+    def __call__(self, image: Image.Image) -> Float[Tensor, "3 height width"]:
+        image = center_crop(resize_shorter_side(image, self.size), self.size, self.size)
+        return normalize(to_tensor(image.convert("RGB")), self.mean, self.std)
+
+
+@dataclass(frozen=True)
+class TimmPreprocess:
+    """timm's evaluation transform: resize of the shorter side to size / crop_pct, centre crop, 0-1, normalise.
+
+    Takes RGB only, as the reference does.
+    """
+
+    size: int
+    crop_pct: float = 0.9
+    interpolation: str = "bicubic"
+    mean: tuple[float, ...] = HALF
+    std: tuple[float, ...] = HALF
+
+    def __post_init__(self) -> None:
+        _check_numbers([self.size], self.mean, self.std)
+        if self.interpolation.upper() not in Image.Resampling.__members__ or not 0 < self.crop_pct <= 4:
+            raise UserError(f"interpolation {self.interpolation!r} or crop_pct {self.crop_pct} is none that timm has")
+
+    def __call__(self, image: Image.Image) -> Float[Tensor, "3 height width"]:
+        _check_rgb(image)
+        resample = Image.Resampling[self.interpolation.upper()]
+        image = resize_shorter_side(image, math.floor(self.size / self.crop_pct), resample)
+        return normalize(to_tensor(center_crop(image, self.size, self.size)), self.mean, self.std)
+
+
+@dataclass(frozen=True)
+class TransformersPreprocess:
+    """The PIL-backed image processors of transformers for CLIP and ViT: RGB, resize, centre crop, 0-1, normalise.
+
+    The image becomes RGB first (transparent pixels blended with white). `size` is the shorter side, or (height, width)
+    exactly, or None: not resized. `crop` None: not cropped. `resample` is PIL's number: 2 bilinear, 3 bicubic.
+    `rescale_factor` None: levels stay 0-255. `mean` and `std` None: not normalised. Without `convert_rgb` it takes RGB
+    only, as the reference does.
+    """
+
+    size: int | tuple[int, int] | None
+    crop: tuple[int, int] | None = None
+    resample: int = 3
+    rescale_factor: float | None = 1 / 255
+    mean: tuple[float, ...] | None = CLIP_MEAN
+    std: tuple[float, ...] | None = CLIP_STD
+    convert_rgb: bool = True
+
+    def __post_init__(self) -> None:
+        sizes = [self.size] if isinstance(self.size, int) else self.size or ()
+        _check_numbers([*sizes, *(self.crop or ())], self.mean or HALF, self.std or HALF)
+
+    def __call__(self, image: Image.Image) -> Float[Tensor, "3 height width"]:
+        if self.convert_rgb:
+            image = _rgb_on_white(image)
+        _check_rgb(image)
+        if isinstance(self.size, int):
+            image = resize_shorter_side(image, self.size, self.resample)
+        elif self.size is not None:
+            image = image.resize(self.size[::-1], self.resample)
+        if self.crop is not None:
+            image = center_crop_down(image, *self.crop)
+        pixels = rearrange(torch.from_numpy(np.array(image)), "h w c -> c h w").contiguous()  # (3, H, W)
+        if self.rescale_factor is not None:
+            pixels = (pixels.double() * self.rescale_factor).float()  # multiplied in float64, unlike `to_tensor`
+        pixels = pixels.float()
+        return pixels if self.mean is None or self.std is None else normalize(pixels, self.mean, self.std)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "TransformersPreprocess":
+        """Read the content of a preprocessor_config.json, new or old style, of a CLIP or ViT image processor.
+
+        Raises:
+            UserError: another kind of processor, or a setting this class does not have.
+        """
+        kind = str(config.get("image_processor_type") or config.get("feature_extractor_type") or "")
+        if not kind:
+            kind = "CLIP" if "crop_size" in config else "ViT"
+        known = next((name for name in TRANSFORMERS_DEFAULTS if kind.startswith(name)), None)
+        if known is None or config.get("do_pad"):
+            raise UserError(
+                f"preprocessor_config.json describes {kind or 'padding'}; known are CLIP's and ViT's, no padding"
+            )
+        told = TRANSFORMERS_DEFAULTS[known] | {key: value for key, value in config.items() if value is not None}
+        normalised = told["do_normalize"]
+        try:
+            return cls(
+                size=_read_size(told["size"], square=known == "ViT") if told["do_resize"] else None,
+                crop=_read_pair(told["crop_size"]) if told["do_center_crop"] else None,
+                resample=int(told["resample"]),
+                rescale_factor=float(told["rescale_factor"]) if told["do_rescale"] else None,
+                mean=_read_triple(told["image_mean"]) if normalised else None,
+                std=_read_triple(told["image_std"]) if normalised else None,
+                convert_rgb=bool(told["do_convert_rgb"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"preprocessor_config.json cannot be used: {error}") from error
+
+
+_BOTH = {"do_resize": True, "do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True}
+TRANSFORMERS_DEFAULTS: dict[str, dict[str, Any]] = {
+    "CLIP": _BOTH
+    | {"size": {"shortest_edge": 224}, "do_center_crop": True, "crop_size": 224, "resample": 3}
+    | {"image_mean": CLIP_MEAN, "image_std": CLIP_STD, "do_convert_rgb": True},
+    "ViT": _BOTH
+    | {"size": {"height": 224, "width": 224}, "do_center_crop": False, "resample": 2}
+    | {"image_mean": HALF, "image_std": HALF, "do_convert_rgb": False},
+}
+
+
+def _read_size(size: Any, square: bool) -> int | tuple[int, int]:
+    if isinstance(size, Mapping) and set(size) == {"shortest_edge"}:
+        return int(size["shortest_edge"])
+    if isinstance(size, int) and not square:
+        return size
+    return _read_pair(size)
+
+
+def _read_pair(size: Any) -> tuple[int, int]:
+    if isinstance(size, Mapping) and set(size) == {"height", "width"}:
+        return int(size["height"]), int(size["width"])
+    if isinstance(size, Mapping):
+        raise ValueError(f"size {dict(size)}, expected shortest_edge, or height and width")
+    height, width = (size, size) if isinstance(size, int) else size
+    return int(height), int(width)
+
+
+def _read_triple(numbers: Any) -> tuple[float, ...]:
+    values = [numbers] * 3 if isinstance(numbers, int | float) else numbers
+    if len(values) != 3:
+        raise ValueError(f"{len(values)} means or deviations, expected 3")
+    return tuple(float(value) for value in values)
+
+
+def _rgb_on_white(image: Image.Image) -> Image.Image:
+    """RGB, transparent pixels blended with white; 16 bits are clipped by PIL's conversion, as in the reference."""
+    if "A" not in image.getbands() and image.info.get("transparency") is None:
+        return image.convert("RGB")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA")).convert("RGB")
+
+
+def _check_rgb(image: Image.Image) -> None:
+    if image.mode != "RGB":
+        raise UserError(
+            f"the image has mode {image.mode!r}, expected 'RGB': open it with minimodels.pixels.opening.open_image"
+        )
+
+
+def _check_numbers(sizes: Sequence[int], mean: Sequence[float], std: Sequence[float]) -> None:
+    """Refuse numbers that no preprocess has; they may come from a file that somebody sent."""
+    if not all(1 <= size <= 8192 for size in sizes):
+        raise UserError(f"a picture size of {list(sizes)} pixels, expected 1 to 8192")
+    if len(mean) != 3 or len(std) != 3 or not all(map(math.isfinite, [*mean, *std])) or min(std) <= 0:
+        raise UserError(f"mean {tuple(mean)} and std {tuple(std)}, expected three numbers each, std above 0")
+
+
+Preprocess = Callable[[Image.Image], Tensor]  # what all of them are
+PREPROCESSES: dict[str, type[Any]] = {  # images_tensor.py adds its own
+    cls.__name__: cls for cls in (CLIPPreprocess, TimmPreprocess, TransformersPreprocess)
+}
+
+
+def preprocess_to_dict(preprocess: Preprocess) -> dict[str, Any]:
+    """The class and numbers of a preprocess, ready for JSON; `preprocess_from_dict` reads them back."""
+    return {"class": type(preprocess).__name__, **asdict(preprocess)}  # type: ignore[call-overload]
+
+
+def preprocess_from_dict(about: Mapping[str, Any]) -> Preprocess:
+    """Build a preprocess from what `preprocess_to_dict` gave, also after a trip through JSON.
+
+    Raises:
+        UserError: an unknown class or unknown numbers.
+    """
+    numbers = {name: tuple(value) if isinstance(value, list) else value for name, value in about.items()}
+    cls: type[Any] | None = PREPROCESSES.get(str(numbers.pop("class", None)))
+    try:
+        if cls is not None:
+            return cls(**numbers)
+    except TypeError:
+        pass  # unknown numbers: the same message
+    raise UserError(f"unknown preprocessing {dict(about)}; known classes: {', '.join(PREPROCESSES)}")

@@ -1,0 +1,148 @@
+"""Our own model files, and the small trained models that come with the book.
+
+A file is a .safetensors with our parameter names and, in its text metadata, all that is needed to build the model
+again: the class, the numbers of its constructor, its preprocessing and its tokenizer. `checkpoints_convert` writes the
+same files from official checkpoints.
+"""
+
+import importlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from minimodels.errors import UserError
+from minimodels.errors.aside import write_aside
+from minimodels.pixels import preprocess_padded, preprocess_tensor  # noqa: F401 (more preprocesses that files may name)
+from minimodels.pixels.preprocess import preprocess_from_dict
+from minimodels.words.byte_pair import BytePairTokenizer
+from minimodels.words.word_piece import WordPieceTokenizer
+
+JSON_KEYS = ("arguments", "preprocess", "tokenizer", "borrowed")
+WEIGHTS = Path(__file__).parents[1] / "weights"
+CLASSES = {
+    "ViT": "minimodels.vit",
+    "CLIP": "minimodels.clip",
+    "CLIPResNet": "minimodels.clip_resnet",
+    "CLIPSeg": "minimodels.clipseg",
+    "BERT": "minimodels.bert",
+    "DINOv2": "minimodels.dinov2",
+    "SAM": "minimodels.sam",
+    "Swin": "minimodels.swin",
+    "SwinBackbone": "minimodels.swin",
+    "LAVT": "minimodels.lavt",
+}
+
+
+def names() -> list[str]:
+    """The embedded models that `load` knows."""
+    return sorted(path.stem for path in WEIGHTS.glob("*.safetensors"))
+
+
+def load(name: str, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> nn.Module:
+    """An embedded model in eval mode, with `.preprocess` and, where it reads text, `.tokenize`.
+
+    Raises:
+        UserError: no such model.
+    """
+    path = WEIGHTS / f"{name}.safetensors"
+    if not path.is_file():
+        raise UserError(f"there is no embedded model {name!r}; there are: {', '.join(names())}")
+    return open_file(path, device=device, dtype=dtype)
+
+
+def open_file(
+    path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = torch.float32
+) -> nn.Module:
+    """A model from a file that `save` wrote, in eval mode; `dtype` None keeps the stored one.
+
+    Raises:
+        UserError: the file is missing, damaged or not one of ours.
+    """
+    try:
+        with safe_open(path, framework="pt", device=str(device)) as file:
+            about = read_about(path, file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        for prefix, lender in about.get("borrowed", {}).items():
+            with safe_open(WEIGHTS / f"{lender}.safetensors", framework="pt", device=str(device)) as file:
+                tensors |= {prefix + name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} cannot be read as a safetensors file ({error}); is it complete?") from error
+    if dtype is not None:
+        tensors = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+    try:
+        model = build(about["class"], about["arguments"])
+        model.load_state_dict(tensors, assign=True)
+    except (TypeError, RuntimeError) as error:  # arguments the class does not take; tensors that do not fill it
+        raise UserError(f"{path} does not hold a whole {about['class']}: {error}") from error
+    return equip(model.eval().to(device), about)  # the tensors are there already; buffers that no file holds follow
+
+
+def read_about(path: str | Path, metadata: dict[str, str]) -> dict[str, Any]:
+    """The metadata of one of our files, its JSON values parsed.
+
+    Raises:
+        UserError: it is not one of ours.
+    """
+    if metadata.get("class") not in CLASSES:
+        raise UserError(f"{path} is not one of our model files (no known class in its metadata); convert it first")
+    try:
+        return {key: json.loads(value) if key in JSON_KEYS else value for key, value in metadata.items()}
+    except ValueError as error:
+        raise UserError(f"{path} has damaged metadata ({error}); convert or fetch it again") from error
+
+
+def build(class_name: str, arguments: dict[str, Any]) -> nn.Module:
+    """An empty model of the named class on the meta device: shapes only, no memory, no time."""
+    cls = getattr(importlib.import_module(CLASSES[class_name]), class_name)
+    arguments = {name: tuple(value) if isinstance(value, list) else value for name, value in arguments.items()}
+    with torch.device("meta"):
+        return cls(**arguments)
+
+
+def equip(model: nn.Module, about: dict[str, Any]) -> nn.Module:
+    """Put `.preprocess` (picture -> tensor), `.tokenize` (texts -> ids) and `.about` (metadata) beside the weights."""
+    model.about = about  # type: ignore[assignment]
+    if "preprocess" in about:
+        model.preprocess = preprocess_from_dict(about["preprocess"])  # type: ignore[assignment]
+    if "tokenizer" in about:
+        model.tokenize = tokenizer_from_dict(about["tokenizer"])  # type: ignore[assignment]
+    return model
+
+
+def tokenizer_from_dict(about: dict[str, Any]) -> Callable[..., Any]:
+    """The tokenizer a file names: CLIP's own, or byte-pair merges or a WordPiece vocabulary stored in the file."""
+    if about["kind"] == "wordpiece":
+        return WordPieceTokenizer(**{key: value for key, value in about.items() if key != "kind"})
+    if about["kind"] == "clip":
+        return BytePairTokenizer.clip(about["context_length"])
+    return BytePairTokenizer([tuple(pair) for pair in about["merges"]], about["context_length"])
+
+
+def save(path: str | Path, model: nn.Module, about: dict[str, Any], dtype: torch.dtype | None = None) -> None:
+    """Write a model whole or not at all.
+
+    Args:
+        path: the .safetensors file.
+        model: its `state_dict` is stored under our names.
+        about: "class" and "arguments" (what the constructor was called with), "system", and where they apply
+            "preprocess" (`images.preprocess_to_dict`) and "tokenizer" ({"kind": "clip" or "merges", "context_length"},
+            or {"kind": "wordpiece", "vocabulary": [...]} and any other argument of `WordPieceTokenizer`). A part that
+            is an embedded model unchanged is not stored again: "borrowed" {"clip.": "tiny-clip"} says where it lies.
+        dtype: convert floating tensors (torch.float16 for the embedded models); None keeps them.
+    """
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    if dtype is not None:
+        state = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+    state = {name: tensor for name, tensor in state.items() if not name.startswith(tuple(about.get("borrowed", ())))}
+    text = {key: json.dumps(value) if key in JSON_KEYS else str(value) for key, value in about.items()}
+    with write_aside(path) as aside:
+        try:
+            save_file(state, aside, metadata=text)
+        except SafetensorError as error:
+            raise UserError(f"cannot write {path}: {error}. Free some space or choose another folder.") from error

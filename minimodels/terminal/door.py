@@ -1,0 +1,217 @@
+"""What the commands share: the options for a model, loading it, reading pictures, and checking what a person typed."""
+
+import argparse
+import difflib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+from jaxtyping import Bool
+from PIL import Image
+from torch import Tensor, nn
+
+from minimodels.clip import DualEncoder
+from minimodels.errors import UserError
+from minimodels.pixels.opening import open_image
+from minimodels.stored import models
+from minimodels.terminal.printing import forget_notices, notice, printable
+from minimodels.words.templates import sticker_model
+
+DEFAULT_MODEL = "tiny-clip"
+OFFICIAL = "openai/clip-vit-base-patch32"
+DTYPES = ("float32", "float64", "bfloat16", "float16")
+LARGEST_SCENE = 128  # pixels; Sticker World draws its scenes square, at 64 or 128
+PICTURE_ENDINGS = tuple(
+    ".png .jpg .jpeg .jpe .jfif .mpo .webp .gif .tif .tiff .bmp .avif .jp2 .ico .icns .ppm .pgm .pbm .psd .qoi".split()
+)
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose mistakes are one line, as everywhere else; help keeps its line breaks."""
+
+    def __init__(self, **options: Any):
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what argparse would print with its usage and exit for."""
+        raise UserError(f"{message}; see {self.prog} --help")
+
+
+def guarded(run: Callable[[], int]) -> int:
+    """Run a command: what a person can put right ends as one line on stderr and exit code 2, Ctrl-C as 130."""
+    forget_notices()
+    try:
+        code = run()
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone (`| head`): nothing to say, and nobody to say it to
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except MemoryError:
+        return fail("not enough memory; close other programs, or use a smaller model or picture")
+    except UserError as error:
+        return fail(str(error))
+    except OSError as error:
+        return fail(f"{error.filename or 'writing'}: {error.strerror or error}")
+    except RuntimeError as error:
+        if "out of memory" not in str(error):
+            raise
+        return fail("the device is out of memory; use a smaller model, --dtype bfloat16 or --device cpu")
+
+
+def fail(message: str) -> int:
+    """One line on stderr; the exit code of a mistake that a person can put right."""
+    print(f"error: {printable(message, sys.stderr)}", file=sys.stderr)
+    return 2
+
+
+def add_model_options(parser: argparse.ArgumentParser, default: str = DEFAULT_MODEL, official: str = OFFICIAL) -> None:
+    """--model, --device, --dtype."""
+    group = parser.add_argument_group("the model")
+    group.add_argument(
+        "--model",
+        default=default,
+        metavar="NAME|FILE",
+        help=f"an embedded model, an official name ({official}) or a checkpoint file (default {default})",
+    )
+    group.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1, mps")
+    group.add_argument("--dtype", default="float32", choices=DTYPES, help="numbers it computes with (default float32)")
+
+
+def load_dual_encoder(options: argparse.Namespace) -> DualEncoder:
+    """The CLIP that a person named, in eval mode on its device.
+
+    Raises:
+        UserError: no such model, a broken file, a model without two towers, a device that is not there.
+    """
+    name, model = options.model, load_model(options)
+    if not isinstance(model, DualEncoder):
+        raise UserError(
+            f"{name} is a {type(model).__name__}; comparing pictures with words needs a CLIP, "
+            f"for instance {DEFAULT_MODEL} or {OFFICIAL}"
+        )
+    return model
+
+
+def load_model(options: argparse.Namespace) -> nn.Module:
+    """The model of --model, --device and --dtype: an embedded one, or whatever `options.load_official` opens.
+
+    Raises:
+        UserError: no such model, a broken file, a device that is not there.
+    """
+    name, device, dtype = options.model, check_device(options.device, options.dtype), getattr(torch, options.dtype)
+    if name in models.names():
+        return models.load(name, device, dtype)
+    try:
+        return options.load_official(name, device=device, dtype=dtype)
+    except UserError as error:
+        close = difflib.get_close_matches(name.lower(), models.names(), n=1, cutoff=0.5)
+        if Path(name).exists() or not close or "did you mean" in str(error) or "neither" not in str(error):
+            raise
+        raise UserError(f"there is no model {name!r}; did you mean {close[0]}?") from error
+
+
+def check_device(name: str, dtype: str) -> torch.device:
+    """The device of that name, if this machine has it and it knows the dtype.
+
+    Raises:
+        UserError: it has not.
+    """
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda", "mps") or (number and not number.isdecimal()):
+        raise UserError(f"unknown device {name!r}; there are: cpu, cuda, mps")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise UserError("torch sees no GPU here (--device cuda); leave --device away to use the CPU")
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        raise UserError(f"there is no GPU number {number}; torch sees {torch.cuda.device_count()}, counted from 0")
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise UserError("this is no Mac whose GPU torch can use (--device mps); leave --device away to use the CPU")
+    if kind == "mps" and dtype == "float64":
+        raise UserError("mps has no float64; use --dtype float32, or --device cpu")
+    return torch.device(name)
+
+
+def whole_number(text: str) -> int:
+    """A type for argparse: a whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def check_texts(texts: Sequence[str], what: str, model: nn.Module) -> list[str]:
+    """Texts as they were typed, repetitions left out; a notice for each that the model reads only in part.
+
+    Raises:
+        UserError: none, or an empty one.
+    """
+    if not texts:
+        raise UserError(f"no {what} given")
+    tokenize: Any = model.tokenize
+    for number, text in enumerate(texts, start=1):
+        if not tokenize.encode(text):
+            raise UserError(f"{what} {number} is empty; give words, with quotes around them where there are spaces")
+    different = list(dict.fromkeys(texts))
+    if len(different) < len(texts):
+        notice(f"{len(texts) - len(different)} {what} given twice counts once")
+    for text in different:
+        warn_of_cut(text, what, tokenize)
+    return different
+
+
+def warn_of_cut(text: str, what: str, tokenize: Any) -> None:
+    """Say when a text does not fit the model's context, start and end of text included."""
+    needed, room = len(tokenize.encode(text)) + 2, tokenize.context_length
+    if needed > room:
+        start = " ".join(text.split())[:30]
+        notice(f"the {what} '{start}...' takes {needed} tokens and the model reads {room}: the rest is cut off")
+
+
+def read_picture(path: str | Path, model: nn.Module) -> Image.Image:
+    """A picture, upright RGB; says once when a model of stickers is shown something else.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    image = open_image(path)
+    if sticker_model(model) and not like_a_scene(image):
+        warn_of_stickers()
+    return image
+
+
+def read_mask(path: str | Path, picture: Image.Image, shown: str | Path) -> Bool[Tensor, "height width"]:
+    """A mask (H, W) of the picture that was read from `shown`: where it is white.
+
+    Raises:
+        UserError: it cannot be read, has another size, or is all black.
+    """
+    drawn = open_image(path)
+    if drawn.size != picture.size:
+        raise UserError(
+            f"{path} has {drawn.width} x {drawn.height} pixels and {shown} {picture.width} x {picture.height}: a mask "
+            "has the size of its picture"
+        )
+    level = torch.from_numpy(np.array(drawn).max(axis=-1))  # (H, W) uint8
+    mask = level > (127 if int(level.max()) > 127 else 0)  # a mask of 0 and 1 looks black and is meant
+    if not mask.any():
+        raise UserError(f"{path} is all black: it shows no object; paint white what is meant")
+    return mask
+
+
+def like_a_scene(image: Image.Image) -> bool:
+    """The rule for "this could be a Sticker World scene": square, at most `LARGEST_SCENE` pixels wide. It can err."""
+    return image.width == image.height <= LARGEST_SCENE
+
+
+def warn_of_stickers() -> None:
+    """What the embedded weights are, and how to get others."""
+    notice(
+        "the tiny weights know only the stickers of Sticker World, on a photograph they guess. For photographs: "
+        f"--model {OFFICIAL} (600 MB, fetched once by: python -m checkpoints_convert fetch {OFFICIAL})"
+    )

@@ -1,0 +1,206 @@
+"""The rules of the house that a machine can check: where imports point, how long files are, what is never committed."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from lessons.book.reference import code_lines
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("minimodels", "checkpoints_convert", "lessons", "tests")
+# What each package may import of the project itself.
+ARROWS = {
+    "minimodels": {"minimodels"},
+    "checkpoints_convert": {"minimodels", "checkpoints_convert"},
+    "lessons": {"minimodels", "checkpoints_convert", "lessons"},
+    "tests": set(PACKAGES) | {"docs"},
+}
+# The command line of minimodels may import checkpoints_convert, inside a function: when a user names an official model.
+DOOR = "minimodels/__main__.py"
+FOREIGN = {
+    "torchvision",
+    "timm",
+    "transformers",
+    "open_clip",
+    "cv2",
+    "clip",
+    "huggingface_hub",
+    "skimage",
+    "matplotlib",
+}
+ALLOWED = {"torch", "einops", "numpy", "PIL", "safetensors", "jaxtyping", "regex", "ftfy", "scipy", "ot", "minimodels"}
+# Code lines without blanks, comments and docstrings.
+SIZES = {
+    "minimodels/blocks.py": 130,
+    "minimodels/vit.py": 120,
+    "minimodels/clip.py": 220,
+    "minimodels/clip_resnet.py": 160,
+    "minimodels/words/byte_pair.py": 160,
+    "minimodels/words/word_piece.py": 140,
+    "minimodels/clipseg.py": 220,
+    "minimodels/dinov2.py": 180,
+    "minimodels/swin.py": 220,
+    "minimodels/bert.py": 150,
+    "minimodels/lavt.py": 220,
+    "minimodels/sam.py": 380,
+    "minimodels/sam_everything.py": 280,
+    "minimodels/matcher.py": 300,
+}
+BYTE_PAIR_SIZE = 160  # tokenizers.py without WordPiece
+LONGEST_FUNCTION, LONGEST_FILE = 40, 500
+WEIGHTS = 12_000_000  # bytes, all embedded weights together
+
+
+def python_files(*folders: str) -> list[Path]:
+    """The project's Python files, without a learner's own work and what was copied."""
+    return [
+        file for folder in folders for file in sorted((ROOT / folder).rglob("*.py")) if "__pycache__" not in file.parts
+    ]
+
+
+def place(file: Path) -> str:
+    return file.relative_to(ROOT).as_posix()
+
+
+def imports(file: Path) -> list[tuple[str, int, bool]]:
+    """(module, line, inside a function) of every import; relative ones are resolved."""
+    tree = ast.parse(file.read_text("utf-8"))
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    lazy = {id(node) for function in functions for node in ast.walk(function)}
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, node.lineno, id(node) in lazy) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(file.relative_to(ROOT).parts[: -node.level]) + "." if node.level else ""
+            found.append((base + (node.module or ""), node.lineno, id(node) in lazy))
+    return found
+
+
+def test_arrows_point_one_way():
+    wrong = []
+    for package in PACKAGES:
+        for file in python_files(package):
+            for module, line, lazy in imports(file):
+                top = module.partition(".")[0]
+                door = place(file).startswith(DOOR) and top == "checkpoints_convert" and lazy
+                if top in (*PACKAGES, "docs") and top not in ARROWS[package] and not door:
+                    wrong.append(f"{place(file)}:{line} imports {module}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_minimodels_imports_little():
+    """Only its listed libraries and the standard library; never the references it is compared with."""
+    wrong = []
+    for file in python_files("minimodels"):
+        for module, line, lazy in imports(file):
+            top = module.partition(".")[0]
+            door = place(file).startswith(DOOR) and top == "checkpoints_convert" and lazy
+            if top in FOREIGN or not (top in ALLOWED or top in sys.stdlib_module_names or door):
+                wrong.append(f"{place(file)}:{line} imports {module}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_models_load_without_the_references():
+    """Importing every module of minimodels loads none of the libraries it is compared with."""
+    files = [file for file in python_files("minimodels") if not file.stem.startswith("__")]
+    modules = [place(file).removesuffix(".py").replace("/", ".") for file in files]
+    code = f"import importlib, sys\nfor name in {modules}: importlib.import_module(name)\n"
+    code += f"print(sorted(set(sys.modules) & {FOREIGN}))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_models_are_short(name):
+    file = ROOT / name
+    if not file.is_file():
+        pytest.skip(f"there is no {name} yet")
+    limit = SIZES[name]
+    text = file.read_text("utf-8")
+    if name == "minimodels/words/byte_pair.py" and "WordPiece" not in text:
+        limit = BYTE_PAIR_SIZE
+    assert code_lines(text) <= limit, f"{name} has {code_lines(text)} code lines, at most {limit}"
+
+
+def test_functions_and_files_are_short():
+    """A function's code lines, its docstring and comments aside; a file's lines, all of them."""
+    long = []
+    for file in python_files(*PACKAGES, "docs"):
+        text = file.read_text("utf-8")
+        if len(text.splitlines()) > LONGEST_FILE:
+            long.append(f"{place(file)}: {len(text.splitlines())} lines, at most {LONGEST_FILE}")
+        lines = text.splitlines()
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                indented = "\n".join(lines[node.lineno - 1 : node.end_lineno])
+                length = code_lines(textwrap.dedent(indented))
+                if length > LONGEST_FUNCTION:
+                    long.append(
+                        f"{place(file)}:{node.lineno} {node.name}: {length} code lines, at most {LONGEST_FUNCTION}"
+                    )
+    assert not long, "\n".join(long)
+
+
+def test_nothing_is_left_to_do():
+    """No reminders and no stubs in what is shipped (an exercise's stub is one by intention)."""
+    wanted = re.compile(r"\b(TODO|FIXME|XXX)\b|raise NotImplementedError")
+    left = [
+        f"{place(file)}:{number}"
+        for file in python_files("minimodels", "checkpoints_convert")
+        for number, line in enumerate(file.read_text("utf-8").splitlines(), 1)
+        if wanted.search(line)
+    ]
+    assert not left, left
+
+
+def test_embedded_weights_are_small_and_have_cards():
+    weights = sorted((ROOT / "minimodels" / "weights").glob("*.safetensors"))
+    assert sum(file.stat().st_size for file in weights) <= WEIGHTS
+    assert not [file.name for file in weights if not file.with_suffix(".md").is_file()]
+
+
+def test_constraints_are_names_and_versions():
+    for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines():
+        assert re.fullmatch(r"[a-z0-9][a-z0-9._-]*==[0-9][\w.]*( ; .+)?", line), line
+        assert "://" not in line and "+" not in line.partition(";")[0]
+
+
+def tracked() -> list[Path]:
+    """The files in git; outside a checkout, the text files of the folders."""
+    done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode == 0 and done.stdout:
+        return [path for name in done.stdout.split("\0") if name and (path := ROOT / name).is_file()]
+    return [*ROOT.glob("*.*"), *python_files(*PACKAGES), *(ROOT / "docs").rglob("*.md")]
+
+
+def test_no_folder_of_a_machine_is_committed():
+    """Recorded outputs, tables and texts name no home folder and no absolute path of where they were made."""
+    places = re.compile(rb"(?<![\w.~/-])/(?:home|Users|root|work|workspace|mnt|tmp/[a-z])/?[\w.-]*|[A-Z]:\\\\Users")
+    fine = re.compile(rb"/tmp/chromium-install\.log|/home/you|/root/|/tmp/[a-z]+/?\b(?=.*# path: fine)")
+    found = []
+    for file in tracked():
+        data = file.read_bytes()
+        if b"\0" in data[:4096] or file.suffix in (".svg", ".woff2") or file == Path(__file__).resolve():
+            continue
+        if file.suffix in (".json", ".md", ".txt", ".yml", ".toml", ".cff") or file.name in ("Makefile", "run"):
+            for number, line in enumerate(data.splitlines(), 1):
+                if (match := places.search(line)) and not fine.search(line):
+                    found.append(f"{place(file)}:{number}: {match[0].decode()}")
+    assert not found, "\n".join(found[:20])
+
+
+def test_recordings_are_plain_json():
+    """Paths of a recording are relative and written with forward slashes, wherever it was made."""
+    for file in sorted((ROOT / "docs" / "outputs").rglob("record.json")):
+        record = json.loads(file.read_text("utf-8"))
+        assert set(record) == {"with", "used", "values", "cells"}, place(file)
+        assert not [name for name in record["used"] if name.startswith("/") or "\\" in name or ".." in name], place(
+            file
+        )

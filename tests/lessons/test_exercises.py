@@ -1,0 +1,145 @@
+"""The exercises: our solution passes, every known mistake fails and is named, honest alternatives pass.
+
+Everything runs in this process, on the same `judge` that runs in the learner's separate one (test_checker.py goes
+through that).
+"""
+
+import importlib
+import subprocess
+import sys
+from collections import Counter
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from lessons.checker.exercises import catalogue, lesson_titles, of_lesson
+from lessons.checker.judge import judge
+from lessons.checker.load import forbidden_use, load_check
+from tests.lessons.alternatives import ALTERNATIVES
+
+LESSONS = (
+    "2.1", "2.2", "2.3", "2.4", "2.5", "2.6", "2.7",
+    "3.1", "3.2", "3.3", "3.4", "3.5",
+    "4.1", "4.2", "4.3", "4.4", "4.5",
+    "5.1", "5.2", "5.3",
+)  # fmt: skip
+NUMBERS = list(catalogue())
+# Known mistakes that the checker may name differently, with the reason; at most one in ten may stand here.
+NOT_NAMED: dict[str, str] = {}
+
+for module in sorted((Path(__file__).parent / "alternatives").glob("part_*.py")):
+    importlib.import_module(f"tests.lessons.alternatives.{module.stem}")
+
+
+@cache
+def tasks_of(number):
+    return {task.name: task for task in load_check(catalogue()[number])}
+
+
+def run_source(source):
+    """A learner's file as a dict of its names."""
+    space = {"__name__": "handed_in"}
+    exec(compile(source, "handed_in.py", "exec"), space)
+    return space
+
+
+# ---------------------------------------------------------------- the catalogue
+def test_catalogue_needs_no_torch(root):
+    code = "import sys; from lessons.exercises import catalogue; assert catalogue(); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
+    assert done.stdout.strip() == "False", done.stderr
+
+
+def test_every_lesson_has_exercises_and_every_part_bugs():
+    assert set(LESSONS) <= lesson_titles().keys()
+    assert all(len(of_lesson(lesson)) >= 3 for lesson in LESSONS)
+    bugs = Counter(exercise.number[0] for exercise in catalogue().values() if exercise.find_the_bug)
+    assert bugs["2"] >= 2 and bugs["3"] >= 2
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_files_are_whole(number):
+    exercise = catalogue()[number]
+    tasks = tasks_of(number)
+    assert exercise.number.startswith(exercise.lesson + ".") and exercise.stub.name.startswith(
+        f"ex_{number.replace('.', '_')}"
+    )
+    assert exercise.task and len(exercise.hints) >= 3 and set(exercise.functions) == set(tasks)
+    assert "minutes" in exercise.stub.read_text(encoding="utf-8").splitlines()[0]
+    texts = [exercise.title, exercise.task, *(part for hint in exercise.hints for part in hint)]
+    texts += [text for task in tasks.values() for mistake in task.mistakes for text in (mistake.text, mistake.fix)]
+    assert all(text.isascii() for text in texts), "consoles show ASCII everywhere"
+    for name, task in tasks.items():
+        assert len(task.mistakes) >= 5, f"{name} knows {len(task.mistakes)} mistakes"
+        assert len({mistake.text for mistake in task.mistakes}) == len(task.mistakes)
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_our_solution_passes_and_the_stub_does_not(number):
+    exercise = catalogue()[number]
+    stub = exercise.stub.read_text(encoding="utf-8")
+    before, after = run_source(stub), run_source(f"{stub}\n\n{exercise.solution}\n")
+    for name, task in tasks_of(number).items():
+        verdict = judge(task, after[name])
+        assert verdict.status == "passed", verdict
+        assert judge(task, before[name]).status == ("failed" if exercise.find_the_bug else "unwritten")
+        assert forbidden_use(exercise.solution, task.forbidden) is None
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_another_seed_passes_too(number):
+    space = run_source(f"{catalogue()[number].stub.read_text(encoding='utf-8')}\n\n{catalogue()[number].solution}\n")
+    for name, task in tasks_of(number).items():
+        assert judge(task, space[name], seed=7).status == "passed"
+
+
+# ---------------------------------------------------------------- known mistakes
+@cache
+def judged(number):
+    """(function, mistake, verdict) for every known mistake of an exercise."""
+    pairs = [(task, mistake) for task in tasks_of(number).values() for mistake in task.mistakes]
+    return [(task.name, mistake, judge(task, mistake.handed_in)) for task, mistake in pairs]
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_known_mistakes_fail_and_are_named(number):
+    for name, mistake, verdict in judged(number):
+        assert verdict.status == "failed", f"{name} passes as {mistake.text}"
+        if f"{number} {mistake.text}" not in NOT_NAMED:
+            assert verdict.diagnosis == f"Your output equals {mistake.text}."
+            assert verdict.fix == mistake.fix
+
+
+def test_enough_mistakes_and_nearly_all_named():
+    results = [result for number in NUMBERS for result in judged(number)]
+    named = sum(verdict.diagnosis == f"Your output equals {mistake.text}." for _, mistake, verdict in results)
+    assert len(results) >= 120 and named >= 0.9 * len(results)
+    assert len(results) - named <= len(NOT_NAMED)
+    print(f"{len(NUMBERS)} exercises, {len(results)} known mistakes, {named} named")
+
+
+def test_two_mistakes_at_once_are_both_named():
+    """Where one function can make both: the pair itself, or one of its halves when the other then changes nothing."""
+    told = Counter()
+    for number in NUMBERS[:12]:
+        for task in tasks_of(number).values():
+            singles = {f"Your output equals {mistake.text}." for mistake in task.mistakes}
+            for pair in task.pairs[:6]:
+                verdict = judge(task, pair)
+                right = verdict.diagnosis == f"Your output equals {pair.text}."
+                told["pair" if right else "single" if verdict.diagnosis in singles else "other"] += 1
+    assert told["pair"] > 40
+    assert told["other"] <= 0.1 * sum(told.values()), told
+
+
+# ---------------------------------------------------------------- honest alternatives
+@pytest.mark.parametrize("number, name, thing", ALTERNATIVES, ids=[f"{n}-{name}" for n, name, _ in ALTERNATIVES])
+def test_alternative_passes(number, name, thing):
+    verdict = judge(tasks_of(number)[name], thing)
+    assert verdict.status == "passed", verdict
+
+
+def test_every_function_has_an_alternative():
+    have = {(number, name) for number, name, _ in ALTERNATIVES}
+    assert have >= {(number, name) for number in NUMBERS for name in tasks_of(number)}

@@ -1,0 +1,127 @@
+"""CLIP against open_clip and transformers: embeddings, logits, every block, gradients, the text tower's cut."""
+
+import pytest
+import torch
+
+from checkpoints_convert.proof.verify import beside
+from minimodels.clip import CLIP
+from minimodels.errors import UserError
+from tests.systems.same import reference_named, tiny, twins
+
+pytestmark = pytest.mark.parity
+OPEN_CLIP = reference_named("CLIP ViT", "open_clip")
+TRANSFORMERS = reference_named("CLIP ViT", "transformers")
+RESNET = reference_named("CLIP ResNet", "open_clip")
+
+
+def other(reference, part, **changes):
+    """The tiny sizes with some numbers of one tower changed."""
+    return tiny(reference, **{part: {**reference.tiny[part], **changes}})
+
+
+OPEN_CLIP_SIZES = {
+    "QuickGELU": tiny(OPEN_CLIP),
+    "GELU": tiny(OPEN_CLIP, quick_gelu=False),
+    "patch 14, heads of 64": other(OPEN_CLIP, "vision_cfg", patch_size=14, image_size=28, width=128, head_width=64),
+    "patch 16, narrow MLP": other(OPEN_CLIP, "vision_cfg", patch_size=16, image_size=64, mlp_ratio=2.5),
+    "patch 32, one block": other(OPEN_CLIP, "vision_cfg", patch_size=32, image_size=64, layers=1),
+    "long texts": other(OPEN_CLIP, "text_cfg", context_length=77, layers=1),
+}
+
+
+@pytest.mark.parametrize("sizes", OPEN_CLIP_SIZES.values(), ids=OPEN_CLIP_SIZES.keys())
+def test_open_clip(sizes, device):
+    twins(OPEN_CLIP, sizes, device=device, batch=3).assert_same()
+
+
+TRANSFORMERS_SIZES = {
+    "QuickGELU": tiny(TRANSFORMERS),
+    "GELU": {
+        **{"vision": {**TRANSFORMERS.tiny["vision"], "hidden_act": "gelu"}, "embed_dim": 12},
+        **{"text": {**TRANSFORMERS.tiny["text"], "hidden_act": "gelu"}},
+    },
+    "patch 14": other(TRANSFORMERS, "vision", patch_size=14, image_size=42),
+    "config of 2021": other(TRANSFORMERS, "text", eos_token_id=2),
+}
+
+
+@pytest.mark.parametrize("sizes", TRANSFORMERS_SIZES.values(), ids=TRANSFORMERS_SIZES.keys())
+def test_transformers(sizes, device):
+    """The config of 2021 has a wrong end-of-text id; transformers then takes the largest id, as OpenAI does."""
+    twins(TRANSFORMERS, sizes, device=device, batch=3).assert_same()
+
+
+RESNET_SIZES = {
+    "every stage": tiny(RESNET),
+    "deeper, larger": other(RESNET, "vision_cfg", image_size=96, layers=(2, 1, 2, 2), width=12, head_width=24),
+    "GELU texts": tiny(RESNET, quick_gelu=False),
+}
+
+
+@pytest.mark.parametrize("sizes", RESNET_SIZES.values(), ids=RESNET_SIZES.keys())
+def test_resnet(sizes, device):
+    twins(RESNET, sizes, device=device, batch=3).assert_same()
+
+
+def test_logits_are_those_of_the_libraries(device):
+    """`CLIP(image, ids)` against the libraries' own last steps, not our words for them."""
+    pair = twins(OPEN_CLIP, device=device)
+    logits, transposed = pair.theirs.double().get_logits(pair.inputs["image"].double(), pair.inputs["ids"])
+    ours = pair.ours.double()(pair.inputs["image"].double(), pair.inputs["ids"])
+    torch.testing.assert_close(ours, logits, atol=1e-10, rtol=1e-10)
+    torch.testing.assert_close(ours.T, transposed, atol=1e-10, rtol=1e-10)
+
+
+@pytest.mark.parametrize("reference", [OPEN_CLIP, RESNET], ids=["ViT", "ResNet"])
+def test_short_texts_are_not_run_to_the_end(reference, device):
+    """Texts run only to the last end-of-text of the batch: fewer tokens in the blocks, the same answer."""
+    pair = twins(reference, device=device)
+    tower, ids = pair.ours.double().text_tower, pair.inputs["ids"][1:]  # the two that end early: at places 4 and 1
+    seen = []
+    tower.blocks[0].register_forward_hook(lambda module, given, output: seen.append(output.shape[1]))
+    short = tower(ids)
+    everything = tower.proj(tower.encode(ids)[torch.arange(2), ids.argmax(dim=-1)])
+    assert seen == [5, 9]
+    torch.testing.assert_close(short, everything, atol=1e-12, rtol=0)
+    torch.testing.assert_close(short, pair.theirs.double().encode_text(ids), atol=1e-10, rtol=1e-10)
+
+
+def test_what_comes_behind_the_end_does_not_count(device):
+    """Other tokens behind the first end-of-text, a second end-of-text among them, change nothing."""
+    pair = twins(OPEN_CLIP, device=device)
+    tower, ids = pair.ours.double().text_tower, pair.inputs["ids"].clone()
+    before = tower(ids)
+    ids[2, 2:] = torch.tensor([7, 59, 3, 59, 1, 2, 5], device=device)
+    torch.testing.assert_close(tower(ids), before, atol=1e-12, rtol=0)
+
+
+def test_a_shorter_row_is_enough(device):
+    """Ids without any padding give what the padded ones give."""
+    pair = twins(OPEN_CLIP, device=device)
+    tower, ids = pair.ours.double().text_tower, pair.inputs["ids"]
+    torch.testing.assert_close(tower(ids[1:, :6]), tower(ids)[1:], atol=1e-12, rtol=0)
+
+
+def test_wrong_sizes_are_told(device):
+    pair = twins(OPEN_CLIP, device=device)
+    with pytest.raises(UserError, match="24 x 24.*here came 32 x 24"):
+        pair.ours.encode_image(torch.zeros(1, 3, 32, 24, device=device))
+    with pytest.raises(UserError, match="10 tokens do not fit a context of 9"):
+        pair.ours.encode_text(torch.arange(10, device=device)[None])
+    with pytest.raises(UserError, match="64 x 64.*here came 32 x 32"):
+        twins(RESNET, device=device).ours.encode_image(torch.zeros(1, 3, 32, 32, device=device))
+
+
+def test_released_sizes_are_the_defaults():
+    """`CLIP()` is ViT-B/32 and has its number of parameters."""
+    with torch.device("meta"):
+        assert sum(parameter.numel() for parameter in CLIP().parameters()) == 151_277_313
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["openai/clip-vit-base-patch16", "ViT-B/32", "RN50", "RN101", "RN50x4"])
+def test_full_size(name, device):
+    for reference in (OPEN_CLIP, TRANSFORMERS, RESNET):
+        if name in reference.official:
+            comparison = beside(reference, reference.official[name], device=device, batch=1)
+            assert comparison.ok, f"\n{comparison}"

@@ -1,0 +1,328 @@
+"""CLIPSeg against transformers: outputs, activations, decoder blocks, gradients; its prompts, and what it refuses."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+
+from checkpoints_convert.proof.references.clipseg import B16, TINY, TINY_REFINED
+from checkpoints_convert.proof.verify import beside, difference, redraw_all
+from minimodels import clip as clip_file
+from minimodels.blocks import Block, QuickGELU
+from minimodels.clip import CLIP
+from minimodels.clipseg import CLIPSeg, Decoder
+from minimodels.errors import UserError
+from tests.systems.same import reference_named, twins
+
+REFERENCE = reference_named("CLIPSeg", "transformers")
+# As the tiny CLIP of the book: nothing may be made for ViT-B/16 alone.
+SMALL = {
+    "embed_dim": 20, "image_size": 32, "patch_size": 8, "vision_width": 24, "vision_depth": 4, "vision_heads": 3,
+    "text_width": 16, "text_depth": 2, "text_heads": 2, "context_length": 9, "vocab_size": 60,
+    "extract_layers": (0, 1, 3), "reduce_dim": 12, "decoder_heads": 3, "decoder_mlp_dim": 32,
+}  # fmt: skip
+
+
+def small(seed: int = 0, **changes) -> CLIPSeg:
+    return redraw_all(CLIPSeg(**{**SMALL, **changes}), seed).double()
+
+
+def pair(sizes=TINY, seed: int = 0):
+    """transformers' model and ours with the same redrawn weights, in float64."""
+    theirs = redraw_all(REFERENCE.build(**sizes), seed).double()
+    return theirs, REFERENCE.ours(theirs, sizes)
+
+
+def words(rows: int, context: int = 9, end: int = 59, seed: int = 0) -> torch.Tensor:
+    ids = torch.randint(1, end - 1, (rows, context), generator=torch.Generator().manual_seed(seed))
+    ids[:, 4] = end
+    ids[:, 5:] = 0
+    return ids
+
+
+def pictures(count: int, side: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+# ---------------------------------------------------------------- parity
+
+OTHER = {
+    **TINY,
+    "vision": {**TINY["vision"], "patch_size": 8, "image_size": 40, "num_hidden_layers": 5, "hidden_act": "gelu"},
+    "text": {**TINY["text"], "hidden_act": "gelu"},
+    "extract_layers": (1, 2, 3, 4),
+    "reduce_dim": 16,
+    "decoder_num_attention_heads": 2,
+}
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("sizes", [TINY, OTHER, TINY_REFINED], ids=["plain", "other sizes", "refined"])
+@pytest.mark.parametrize("seed, batch", [(0, 2), (1, 3)])
+def test_same_as_transformers(sizes, seed, batch, device):
+    comparison = twins(REFERENCE, sizes, device=device, seed=seed, batch=batch).assert_same()
+    compared = {row.ours for row in comparison.rows}
+    assert {"image", "picture", "activation 0", "decoder.blocks.0", "mask by text", "mask by both"} <= compared
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("sizes", [TINY, TINY_REFINED], ids=["plain", "refined"])
+def test_same_as_transformers_own_forward(sizes):
+    """The parity test runs transformers' parts; here is its whole forward, as a user calls it."""
+    theirs, ours = pair(sizes)
+    side = 36 if sizes is TINY else 64
+    image, ids, picture = pictures(2, side), words(2), pictures(2, side, seed=1)
+    with torch.no_grad():
+        by_text = theirs(input_ids=ids, pixel_values=image)
+        by_picture = theirs(conditional_pixel_values=picture, pixel_values=image)
+        assert difference(ours(image, ours.encode_text(ids)), by_text.logits) <= 1e-10
+        assert difference(ours.encode_text(ids), by_text.conditional_embeddings) <= 1e-10
+        assert difference(ours(image, ours.encode_image(picture)), by_picture.logits) <= 1e-10
+        assert difference(ours.encode_image(picture), by_picture.conditional_embeddings) <= 1e-10
+
+
+@pytest.mark.parity
+@pytest.mark.slow
+def test_same_as_transformers_at_full_size(device):
+    assert (comparison := beside(REFERENCE, B16, device=device, batch=1)).ok, f"\n{comparison}"
+
+
+# ---------------------------------------------------------------- mutants
+
+
+def decode_wrongly(decoder, activations, prompt, *, film="before", last=1, order=-1, mul_first=True):
+    """The decoder spelled out, with one thing wrong."""
+    mul, add = (decoder.film_mul, decoder.film_add) if mul_first else (decoder.film_add, decoder.film_mul)
+    x = 0
+    for step, activation in enumerate(activations[::order]):
+        x = decoder.reduces[step](activation) + x
+        if step == 0 and film == "before":
+            x = mul(prompt)[0][:, None] * x + add(prompt)[0][:, None]
+        x = decoder.blocks[step](x)
+        if step == 0 and film == "after":
+            x = mul(prompt)[0][:, None] * x + add(prompt)[0][:, None]
+    tokens = x[:, 1:] if last else x[:, :-1]
+    grid = rearrange(tokens, "b (h w) d -> b d h w", h=round(tokens.shape[1] ** 0.5))
+    return decoder.head(grid)
+
+
+def wrong_decoder(**wrong):
+    def forward(self, activations, prompt):
+        return decode_wrongly(self, activations, rearrange(prompt, "b 1 e -> 1 b e"), **wrong)
+
+    return lambda model, patch: patch.setattr(Decoder, "forward", forward)
+
+
+def bilinear(pos, grid, new_grid, *, antialias):
+    picture = rearrange(pos, "(h w) d -> 1 d h w", h=grid[0])
+    picture = F.interpolate(picture, size=new_grid, mode="bilinear", align_corners=False)
+    return rearrange(picture, "1 d h w -> (h w) d")
+
+
+def antialiased(pos, grid, new_grid, *, antialias):
+    picture = rearrange(pos, "(h w) d -> 1 d h w", h=grid[0])
+    picture = F.interpolate(picture, size=new_grid, mode="bicubic", align_corners=False, antialias=True)
+    return rearrange(picture, "1 d h w -> (h w) d")
+
+
+def normalised(model, patch):
+    decode = CLIPSeg.decode
+    patch.setattr(CLIPSeg, "decode", lambda self, acts, prompt: decode(self, acts, F.normalize(prompt, dim=-1)))
+
+
+def every_decoder_block(change):
+    def apply(model, patch):
+        for block in model.decoder.blocks:
+            change(block)
+
+    return apply
+
+
+def pre_norm(block):
+    block.__class__ = Block
+
+
+def quick_gelu(block):
+    block.mlp.activation = QuickGELU()
+
+
+def other_eps(block):
+    block.norm1.eps = block.norm2.eps = 1e-6
+
+
+def fewer_heads(block):
+    block.attn.num_heads, block.attn.head_dim = block.attn.num_heads // 3, block.attn.head_dim * 3
+
+
+def swapped_norms(block):
+    block.norm1, block.norm2 = block.norm2, block.norm1
+
+
+MUTANTS = {
+    "layers counted from 1": lambda model, patch: setattr(model, "extract_layers", (1, 2, 3)),
+    "the embeddings counted as layer 0": lambda model, patch: setattr(model, "extract_layers", (0, 1, 3)),
+    "FiLM after the block": wrong_decoder(film="after"),
+    "no FiLM": wrong_decoder(film="never"),
+    "FiLM's factor and offset swapped": wrong_decoder(mul_first=False),
+    "shallow to deep": wrong_decoder(order=1),
+    "class token kept": wrong_decoder(last=0),
+    "pre-norm decoder": every_decoder_block(pre_norm),
+    "QuickGELU in the decoder": every_decoder_block(quick_gelu),
+    "eps 1e-6 in the decoder": every_decoder_block(other_eps),
+    "other heads in the decoder": every_decoder_block(fewer_heads),
+    "norms swapped in the decoder": every_decoder_block(swapped_norms),
+    "bilinear positions": lambda model, patch: patch.setattr(clip_file, "resize_positions", bilinear),
+    "antialiased positions": lambda model, patch: patch.setattr(clip_file, "resize_positions", antialiased),
+    "normalised condition": normalised,
+}
+SHRINKING = {**TINY, "vision": {**TINY["vision"], "image_size": 40}}
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("name", [None, *MUTANTS])
+def test_mutants_are_caught(name, monkeypatch):
+    """The same comparison passes with the model as it is, and fails with each mutant."""
+    theirs, ours = pair(SHRINKING)
+    if name is not None:
+        MUTANTS[name](ours, monkeypatch)
+    given = {"image": pictures(2, 28), "ids": words(2), "picture": pictures(2, 40, seed=1)}
+    with torch.no_grad():
+        right, answer = REFERENCE.run_reference(theirs, **given), REFERENCE.run(ours, **given)
+    apart = max(difference(answer[mask], right[mask]) for mask in ("mask by text", "mask by picture", "mask by both"))
+    assert apart <= 1e-10 if name is None else apart > 1e-8
+
+
+def test_the_comparison_of_gradients_catches_a_stopped_one():
+    theirs, ours = pair()
+    ours.decoder.film_mul.register_forward_hook(lambda module, given, output: output.detach())
+    inputs = REFERENCE.inputs(ours.about["arguments"], torch.Generator().manual_seed(0), 2)
+    found = REFERENCE.compare(ours, theirs, inputs)
+    assert not found.ok and found.largest("output") <= 1e-10
+
+
+# ---------------------------------------------------------------- one image, many prompts
+
+
+def test_one_image_many_prompts_and_all_pairs():
+    model = small()
+    images, prompts = pictures(3, 40), torch.randn(5, 20, dtype=torch.float64)
+    with torch.no_grad():
+        alone = torch.stack(
+            [torch.stack([model(i[None], p[None])[0] for p in prompts]) for i in images]
+        )  # (3, 5, H, W)
+        cases = {
+            "one image, five prompts": (model(images[:1], prompts), alone[0]),
+            "three images, three prompts": (model(images, prompts[:3]), torch.stack([alone[i, i] for i in range(3)])),
+            "three images, one prompt": (model(images, prompts[:1]), alone[:, 0]),
+            "one image, one prompt": (model(images[:1], prompts[:1]), alone[0, :1]),
+            "all pairs": (model(images, prompts[None]), alone),
+            "all pairs, own prompts": (model(images, prompts[None].expand(3, -1, -1)), alone),
+            "all pairs of one image": (model(images[:1], prompts[None]), alone[:1]),
+        }
+        own = torch.randn(3, 2, 20, dtype=torch.float64)
+        each = torch.stack([model(image[None], p) for image, p in zip(images, own)])
+        cases["prompts of its own for each image"] = (model(images, own), each)
+    for name, (found, expected) in cases.items():
+        assert found.shape == expected.shape, name
+        assert difference(found, expected) <= 1e-12, name
+
+
+def test_encoded_once_serves_many_prompts_and_stops_early():
+    model = small(extract_layers=(0, 2))
+    ran = []
+    for number, block in enumerate(model.clip.image_tower.blocks):
+        block.register_forward_hook(lambda module, given, output, number=number: ran.append(number))
+    activations = model.encode(pictures(1, 32))
+    assert ran == [0, 1, 2] and len(activations) == 2  # the fourth block is not run
+    model.decode(activations, torch.randn(4, 20, dtype=torch.float64))
+    model.decode(activations, torch.randn(1, 20, dtype=torch.float64))
+    assert ran == [0, 1, 2]
+    model.encode_image(pictures(1, 32))
+    assert ran == [0, 1, 2, 0, 1, 2, 3]
+
+
+def test_activations_are_the_blocks_outputs():
+    model, seen = small(), {}
+    for number, block in enumerate(model.clip.image_tower.blocks):
+        block.register_forward_hook(lambda module, given, output, number=number: seen.__setitem__(number, output))
+    activations = model.encode(pictures(2, 48))
+    for layer, activation in zip((0, 1, 3), activations, strict=True):
+        assert torch.equal(activation, seen[layer])
+
+
+@pytest.mark.parametrize("kernels", [None, (4, 2), (2, 4), (8, 1)])
+def test_any_patch_size_gives_a_mask_of_the_pictures_size(kernels):
+    model = small(refined_kernels=kernels)
+    for side in (8, 32, 56):
+        assert model(pictures(2, side), torch.zeros(2, 20, dtype=torch.float64)).shape == (2, side, side)
+
+
+def test_the_decoder_trains_on_a_frozen_clip():
+    """As lessons/train/clipseg/trainer.py does: CLIP's numbers into CLIPSeg's constructor, its weights into `.clip`."""
+    numbers = {key: value for key, value in SMALL.items() if not key.startswith(("extract", "reduce", "decoder"))}
+    pretrained = redraw_all(CLIP(**numbers)).double()
+    model = small(seed=1)
+    model.clip.load_state_dict(pretrained.state_dict())
+    model.clip.requires_grad_(False)
+    image = pictures(2, 32)
+    assert difference(model.encode_image(image), pretrained.encode_image(image)) <= 1e-12
+    model(image, model.encode_text(words(2))).square().mean().backward()
+    for name, parameter in model.named_parameters():
+        assert (parameter.grad is not None and bool(parameter.grad.any())) == name.startswith("decoder."), name
+
+
+def test_finite_differences_agree_with_the_gradient_of_a_prompt():
+    model = small()
+    activations = [activation.detach() for activation in model.encode(pictures(1, 16))]
+    prompt = torch.randn(2, 20, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda p: model.decode(activations, p)[:, ::5, ::5], prompt)
+
+
+# ---------------------------------------------------------------- bad input
+
+
+def test_prompts_that_do_not_fit_the_images():
+    model = small()
+    for images, prompt, message in [
+        (2, torch.zeros(3, 20), "2 images and 3 prompts.*prompt\\[None\\]"),
+        (2, torch.zeros(3, 5, 20), "2 images and 3 prompts"),
+        (1, torch.zeros(3, 5, 20), "1 images and 3 prompts"),
+        (2, torch.zeros(2, 19), r"\(2, 19\), expected \(prompts, 20\)"),
+        (2, torch.zeros(0, 20), r"empty prompt: its shape is \(0, 20\)"),
+        (2, torch.zeros(20), r"\(20,\), expected"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            model.decode(model.encode(pictures(images, 32)), prompt.double())
+
+
+def test_empty_texts():
+    model = small()
+    with pytest.raises(UserError, match="there is no text"):
+        model.encode_text(torch.zeros(0, 9, dtype=torch.long))
+    ids = words(3)
+    ids[1, 1:] = 0
+    ids[1, 1] = 59
+    with pytest.raises(UserError, match="text 1 of 3 holds no word"):
+        model.encode_text(ids)
+
+
+@pytest.mark.parametrize("size", [(32, 40), (3, 3), (0, 0), (8, 16)])
+def test_pictures_that_are_not_square_or_too_small(size):
+    with pytest.raises(UserError, match=f"square pictures of 8, 16, 24 .* here came {size[0]} x {size[1]}"):
+        small().encode(torch.zeros(1, 3, *size, dtype=torch.float64))
+
+
+def test_pictures_that_are_no_multiple_of_the_patch():
+    with pytest.raises(UserError, match="30 x 30 pixels cannot be cut into patches of 8 x 8"):
+        small().encode(pictures(1, 30))
+
+
+@pytest.mark.parametrize("layers", [(), (3, 1), (1, 1), (-1, 2), (0, 4)])
+def test_layers_that_the_tower_does_not_have(layers):
+    with pytest.raises(UserError, match="ascending block numbers from 0 to 3"):
+        CLIPSeg(**{**SMALL, "extract_layers": layers})
+
+
+def test_refined_kernels_that_do_not_fit_the_patch():
+    with pytest.raises(UserError, match="2 and 2 enlarge 4 times, a patch has 8 pixels"):
+        CLIPSeg(**{**SMALL, "refined_kernels": (2, 2)})

@@ -1,0 +1,472 @@
+"""Swin against timm and transformers: every block, merge and gradient, both flavours, odd sizes; and its mutants."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from einops import rearrange, repeat
+from torch import nn
+
+from checkpoints_convert.proof.references.swin import BASE, transformers_pairs
+from checkpoints_convert.proof.verify import beside, difference, redraw_all
+from minimodels import swin as swin_file
+from minimodels.errors import UserError
+from minimodels.swin import FittedBlock, PatchMerging, Swin, SwinBackbone, SwinBlock, WindowAttention
+from tests.systems.same import reference_named, tiny, twins
+
+TIMM, TRANSFORMERS = reference_named("Swin", "timm"), reference_named("Swin", "transformers")
+BACKBONE = reference_named("Swin backbone", "transformers")
+SMALL = {"patch_size": 2, "embed_dim": 12, "depths": (2, 3, 2), "num_heads": (2, 3, 4), "window_size": 4}
+
+
+def pictures(batch: int, height: int, width: int, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(batch, 3, height, width, generator=generator, dtype=torch.float64)
+
+
+def backbone(seed: int = 0, **changes) -> SwinBackbone:
+    return redraw_all(SwinBackbone(**{**SMALL, **changes}), seed).double()
+
+
+def lying(height: int, width: int):
+    """transformers' tokens of a picture of this size back to a map: the first side that fits."""
+
+    def as_map(tokens: torch.Tensor) -> torch.Tensor:
+        sides = [(-(-height // step), -(-width // step)) for step in (2, 4, 8, 16)]
+        h, w = next((h, w) for h, w in sides if h * w == tokens.shape[1])
+        return rearrange(tokens, "b (h w) d -> b h w d", h=h, w=w)
+
+    return as_map
+
+
+# ---------------------------------------------------------------- parity
+
+TIMM_SIZES = {
+    "the last map smaller than its window": {},
+    "two stages, not square": {
+        **{"img_size": (32, 48), "depths": (2, 2), "num_heads": (3, 6), "embed_dim": 24},
+    },
+    "window 3, patch 4": {
+        **{"img_size": 48, "patch_size": 4, "window_size": 3, "depths": (3, 2), "num_heads": (1, 2)},
+    },
+    "one window a map": {"img_size": 8, "depths": (2, 2), "num_heads": (3, 2)},
+    "narrow MLP": {"mlp_ratio": 1.5, "depths": (2, 1), "num_heads": (3, 6)},
+    "no head": {"num_classes": 0, "depths": (1, 2, 1), "num_heads": (3, 6, 2)},
+    "window 7 at 112 pixels": {
+        **{"img_size": 112, "patch_size": 4, "window_size": 7, "depths": (2, 2, 2), "num_heads": (1, 2, 3)},
+        **{"embed_dim": 6},
+    },
+}
+
+
+def pairs_of(sizes):
+    """timm's pairs for so many stages."""
+    stages = len(sizes["depths"])
+    wanted = [pair for pair in TIMM.pairs if pair[0].split(".")[0] != "stages" or int(pair[0].split(".")[1]) < stages]
+    return [pair for pair in wanted if pair[0] != f"stages.{stages - 1}.merge"]
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("changes", TIMM_SIZES.values(), ids=TIMM_SIZES.keys())
+def test_same_as_timm(changes, device):
+    sizes = tiny(TIMM, **changes)
+    twins(replace(TIMM, pairs=pairs_of(sizes)), sizes, device=device, batch=3).assert_same()
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("image_size", [(38, 38), (60, 46), (41, 77), (95, 42)])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_same_as_transformers_at_any_size(image_size, batch, device):
+    """Maps are padded to whole windows, merges to pairs; the last map of 38 pixels is one window, unshifted."""
+    reference = replace(TRANSFORMERS, pairs=transformers_pairs(3, lying(*image_size)))
+    twins(reference, device=device, batch=batch, image_size=image_size).assert_same()
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("image_size", [(37, 37), (9, 9), (1, 1), (3, 90), (64, 40)])
+@pytest.mark.parametrize("window_size", [3, 5])
+def test_backbone_same_as_transformers_at_any_size(image_size, window_size, device):
+    """Always shifted, the window never shrunk: 9 pixels give maps of 5, 3, 2 and 1 tokens, each one padded window."""
+    reference = replace(BACKBONE, pairs=transformers_pairs(4, lying(*image_size))[:-1])
+    twins(reference, tiny(BACKBONE, window_size=window_size), device=device, image_size=image_size).assert_same()
+
+
+@pytest.mark.parity
+def test_backbone_same_as_timm_where_nothing_is_padded(device):
+    """timm's `always_partition` is the same flavour; but where a map needs padding, timm pads after the roll."""
+    from timm.models.swin_transformer import SwinTransformer
+
+    sizes = {"embed_dim": 12, "depths": (2, 2, 2), "num_heads": (2, 3, 4), "window_size": 4, "patch_size": 2}
+    theirs = redraw_all(SwinTransformer(img_size=32, always_partition=True, num_classes=0, **sizes)).double()
+    tensors = TIMM.to_ours(theirs.state_dict())
+    ours = SwinBackbone(**sizes).double().eval()
+    ours.load_state_dict({name: tensor for name, tensor in tensors.items() if not name.startswith("norm.")})
+    ours, theirs, image = ours.to(device), theirs.to(device), pictures(2, 32, 32).to(device)
+    maps = theirs.forward_intermediates(image, intermediates_only=True)
+    for found, expected in zip(ours(image), maps, strict=True):
+        assert difference(found, rearrange(expected, "b d h w -> b h w d")) <= 1e-10
+
+
+@pytest.mark.parity
+def test_timm_pads_after_the_roll(monkeypatch):
+    """At 28 pixels maps are 14, 7 and 4 wide for a window of 4. The official classifier refuses such sizes,
+    transformers pads before it rolls, as we do; a block that pads afterwards gives timm's numbers. (Where the padding
+    is as wide as the shift, as in the map of 14, the order does not matter: the windows' groups are the same.)"""
+    from timm.models.swin_transformer import SwinTransformer
+
+    sizes = {"embed_dim": 12, "depths": (2, 2, 2), "num_heads": (2, 3, 4), "window_size": 4, "patch_size": 2}
+    theirs = redraw_all(SwinTransformer(img_size=28, num_classes=5, **sizes)).double()
+    ours = TIMM.ours(theirs, {"img_size": 28})
+    image = pictures(2, 28, 28)
+    with torch.no_grad():
+        assert difference(ours(image), theirs(image)) > 1e-3
+        monkeypatch.setattr(FittedBlock, "look_around", lambda self, x: look(self, x, pad="after the roll"))
+        assert difference(ours(image), theirs(image)) <= 1e-10
+
+
+@pytest.mark.parity
+@pytest.mark.slow
+@pytest.mark.parametrize("sizes", [BASE, {**BASE, "window_size": 12, "img_size": 384}], ids=["B 224", "B 384"])
+def test_same_as_timm_at_full_size(sizes, device):
+    assert (comparison := beside(TIMM, sizes, device=device, batch=1)).ok, f"\n{comparison}"
+
+
+# ---------------------------------------------------------------- mutants
+
+
+def look(block, x, *, roll=-1, back=1, pad="after the norm", seen="region", shift=None, window=None, cut="row by row"):
+    """`SwinBlock.look_around` spelled out, with one thing changed."""
+    h, w, side = x.shape[1], x.shape[2], window or block.window_size
+    shift = block.shift_here(h, w) if shift is None else shift
+    if pad != "after the roll":
+        x = swin_file.pad_to_multiple(x, side)
+    if pad == "left and top":
+        x = torch.roll(x, (x.shape[1] - h, x.shape[2] - w), dims=(1, 2))
+    x = torch.roll(x, (roll * shift, roll * shift), dims=(1, 2))
+    x = swin_file.pad_to_multiple(x, side)
+    high, wide = x.shape[1:3]
+    mask = swin_file.same_region(high, wide, side, shift) if shift and seen == "region" else None
+    if seen == "no padding":
+        real = F.pad(torch.ones(1, h, w, 1), (0, 0, 0, wide - w, 0, high - h))
+        real = swin_file.split_windows(torch.roll(real, (-shift, -shift), dims=(1, 2)), side)[:, None, :, 0].bool()
+        alone = torch.eye(side * side, dtype=torch.bool)
+        mask = real | alone if mask is None else mask & real | alone
+    if cut == "column by column":
+        x = rearrange(x, "b (row y) (col x) d -> (b row col) (x y) d", y=side, x=side)
+        x = rearrange(block.attn(x, mask), "n (x y) d -> n (y x) d", x=side)
+    else:
+        x = block.attn(swin_file.split_windows(x, side), mask)
+    x = swin_file.join_windows(x, side, high, wide)
+    if pad == "after the roll":
+        x = x[:, :h, :w]
+    x = torch.roll(x, (back * shift, back * shift), dims=(1, 2))
+    if pad == "left and top":
+        x = torch.roll(x, (h - high, w - wide), dims=(1, 2))
+    return x[:, :h, :w]
+
+
+def looking(**wrong):
+    return lambda model, patch: patch.setattr(SwinBlock, "look_around", lambda self, x: look(self, x, **wrong))
+
+
+def shrunk(model, patch):
+    """The window shrinks to a small map, and its index with it: what many a port does."""
+
+    def look_shrunk(self, x):
+        side = min(*x.shape[1:3], self.window_size)
+        if side == self.window_size:
+            return look(self, x)
+        table, index = self.attn.relative_bias_table, swin_file.relative_position_index(side)
+        middle = index // (2 * side - 1) - side + 1, index % (2 * side - 1) - side + 1
+        w = self.window_size
+        with pytest.MonkeyPatch.context() as inside:
+            rows = (middle[0] + w - 1) * (2 * w - 1) + middle[1] + w - 1
+            inside.setattr(self.attn, "bias", lambda windows, seen: rearrange(table[rows], "i j n -> 1 n i j"))
+            return look(self, x, window=side, shift=0)
+
+    patch.setattr(SwinBlock, "look_around", look_shrunk)
+
+
+def each(kind, change):
+    def apply(model, patch):
+        for module in model.modules():
+            if isinstance(module, kind):
+                change(module)
+
+    return apply
+
+
+def merging(pattern):
+    def forward(self, x):
+        x = rearrange(swin_file.pad_to_multiple(x, 2), pattern, row=2, col=2)
+        return self.reduction(self.norm(x))
+
+    return lambda model, patch: patch.setattr(PatchMerging, "forward", forward)
+
+
+def no_scale(self, x, seen=None):
+    q, k, v = self.split_heads(x)
+    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=self.bias(len(x), seen), scale=1.0)
+    return self.out_proj(rearrange(mixed, "windows heads n d -> windows n (heads d)"))
+
+
+def bias_scaled(attention):
+    attention.relative_bias_table = nn.Parameter(attention.relative_bias_table.detach() * attention.head_dim**-0.5)
+
+
+def blocks_swap_shift(model, patch):
+    for block in model.modules():
+        if isinstance(block, SwinBlock):
+            block.shift = 0 if block.shift else block.window_size // 2
+
+
+def region_of_rows(h, w, side, shift, device=None):
+    """What came around at the bottom is told apart, what came around at the right is not."""
+    region = repeat((torch.arange(h) >= h - shift).long(), "h -> h w", w=w)
+    region = rearrange(region, "(row y) (col x) -> (row col) (y x)", y=side, x=side)
+    return region[:, :, None] == region[:, None, :]
+
+
+def swapped_norms(block):
+    block.norm1, block.norm2 = block.norm2, block.norm1
+
+
+def fewer_heads(attention):
+    """Channels dealt out to the heads in turn instead of in blocks."""
+    attention.split_heads = lambda x: rearrange(
+        attention.qkv(x), "b n (three d heads) -> three b heads n d", three=3, heads=attention.num_heads
+    )
+
+
+BOTH = {
+    "no shift mask": looking(seen="all"),
+    "shifted the other way": looking(roll=1, back=-1),
+    "not shifted back": looking(back=0),
+    "never shifted": looking(shift=0),
+    "even blocks shifted": blocks_swap_shift,
+    "windows read column by column": looking(cut="column by column"),
+    "rows masked, columns not": lambda model, patch: patch.setattr(swin_file, "same_region", region_of_rows),
+    "bias index transposed": each(WindowAttention, lambda module: setattr(module, "index", module.index.T)),
+    "bias index with x before y": each(
+        WindowAttention, lambda m: setattr(m, "index", m.index % round(len(m.relative_bias_table) ** 0.5))
+    ),
+    "no relative bias": each(WindowAttention, lambda module: module.relative_bias_table.data.zero_()),
+    "bias scaled with the scores": each(WindowAttention, bias_scaled),
+    "no scale": lambda model, patch: patch.setattr(WindowAttention, "forward", no_scale),
+    "heads dealt in turn": each(WindowAttention, fewer_heads),
+    "merged right before down": merging("b (h row) (w col) d -> b h w (row col d)"),
+    "merged channel by channel": merging("b (h row) (w col) d -> b h w (d col row)"),
+    "eps 1e-6": each(nn.LayerNorm, lambda module: setattr(module, "eps", 1e-6)),
+    "eps 1e-6 in the merges": each(PatchMerging, lambda module: setattr(module.norm, "eps", 1e-6)),
+    "norms swapped": each(SwinBlock, swapped_norms),
+    "tanh GELU": each(SwinBlock, lambda block: setattr(block.mlp, "activation", nn.GELU(approximate="tanh"))),
+    "no norm behind the patches": lambda model, patch: setattr(model, "patch_norm", nn.Identity()),
+}
+ALL = {
+    **{f"backbone: {name}": (BACKBONE, change) for name, change in BOTH.items()},
+    **{f"classifier: {name}": (TRANSFORMERS, change) for name, change in BOTH.items()},
+    "backbone: window shrunk on small maps": (BACKBONE, shrunk),
+    "backbone: no shift where the map fits": (
+        *(BACKBONE, lambda model, patch: patch.setattr(SwinBlock, "shift_here", FittedBlock.__dict__["shift_here"])),
+    ),
+    "backbone: padding masked": (BACKBONE, looking(seen="no padding")),
+    "backbone: padded after the roll": (BACKBONE, looking(pad="after the roll")),
+    "backbone: padded at the left and top": (BACKBONE, looking(pad="left and top")),
+    "backbone: maps without their norms": (
+        *(BACKBONE, lambda model, patch: setattr(model, "norms", nn.ModuleList(nn.Identity() for _ in model.norms))),
+    ),
+    "classifier: shifted where the map fits": (
+        *(TRANSFORMERS, lambda model, patch: patch.setattr(FittedBlock, "shift_here", SwinBlock.shift_here)),
+    ),
+    "classifier: pooled before the norm": (
+        *(TRANSFORMERS, lambda model, patch: patch.setattr(Swin, "encode", pooled_first)),
+    ),
+}
+
+
+def pooled_first(self, image):
+    return self.norm(SwinBackbone.forward(self, image)[-1].mean(dim=(1, 2), keepdim=True))
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("name", ["backbone", "classifier", *ALL])
+def test_mutants_are_caught(name, monkeypatch):
+    """The same comparison passes with the model as it is, and fails with each mutant."""
+    plain = {"backbone": (BACKBONE, None), "classifier": (TRANSFORMERS, None)}
+    reference, change = {**plain, **ALL}[name]
+    pair = twins(reference)
+    ours, theirs = pair.ours.double(), pair.theirs.double()
+    if change is not None:
+        change(ours, monkeypatch)
+    image = pair.inputs["image"].double()
+    with torch.no_grad():
+        expected = reference.run_reference(theirs, image)
+        try:
+            found = reference.run(ours, image)
+        except UserError:
+            found = {}  # the classifier's rule refuses a map smaller than its window
+        apart = max((difference(found[key], expected[key]) for key in found), default=float("inf"))
+    assert apart <= 1e-10 if change is None else apart > 1e-8
+
+
+def test_the_comparison_of_gradients_catches_a_stopped_one():
+    pair = twins(BACKBONE)
+    pair.ours.stages[0].merge.register_forward_hook(lambda module, given, output: output.detach())
+    found = pair.compare()
+    assert not found.ok and found.largest("output") <= 1e-10
+
+
+# ---------------------------------------------------------------- parts
+
+
+@pytest.mark.parametrize("h, w, side", [(8, 8, 4), (5, 15, 5), (7, 14, 7), (4, 6, 2)])
+def test_same_region_is_the_papers_nine_regions(h, w, side):
+    """Slices of the whole picture, as figure 4 draws them, numbered and compared; for every possible shift."""
+    for shift in range(1, side):
+        picture = torch.zeros(h, w, dtype=torch.long)
+        cuts = (slice(0, -side), slice(-side, -shift), slice(-shift, None))
+        for number, (rows, cols) in enumerate((rows, cols) for rows in cuts for cols in cuts):
+            picture[rows, cols] = number
+        windows = swin_file.split_windows(picture[None, :, :, None].float(), side)[..., 0]
+        expected = windows[:, :, None] == windows[:, None, :]
+        assert torch.equal(swin_file.same_region(h, w, side, shift), expected)
+
+
+@pytest.mark.parametrize("side", [1, 2, 3, 7])
+def test_relative_position_index_pair_by_pair(side):
+    index = swin_file.relative_position_index(side)
+    places = [(y, x) for y in range(side) for x in range(side)]
+    for a, (ya, xa) in enumerate(places):
+        for b, (yb, xb) in enumerate(places):
+            assert index[a, b] == (ya - yb + side - 1) * (2 * side - 1) + (xa - xb + side - 1)
+
+
+@pytest.mark.parametrize("h, w, side", [(4, 6, 2), (3, 9, 3), (5, 5, 5), (2, 3, 1)])
+def test_windows_there_and_back(h, w, side):
+    x = torch.arange(2 * h * w * 3.0).reshape(2, h, w, 3)
+    windows = swin_file.split_windows(x, side)
+    assert torch.equal(windows[0, side - 1], x[0, 0, side - 1])  # the end of the first row of the first window
+    assert torch.equal(swin_file.join_windows(windows, side, h, w), x)
+
+
+@pytest.mark.parametrize("shifted", [False, True])
+def test_the_weights_in_the_open_are_those_that_run(shifted):
+    attention = redraw_all(WindowAttention(12, 3, 3)).double()
+    windows = torch.randn(8, 9, 12, dtype=torch.float64)
+    seen = swin_file.same_region(6, 6, 3, 1) if shifted else None
+    weights = attention.weights(windows, seen)
+    values = attention.split_heads(windows)[2]
+    mixed = rearrange(weights @ values, "windows heads n d -> windows n (heads d)")
+    assert difference(attention.out_proj(mixed), attention(windows, seen)) <= 1e-12
+    assert difference(weights.sum(-1), torch.ones(8, 3, 9, dtype=torch.float64)) <= 1e-12
+
+
+def test_official_minus_hundred_equals_minus_infinity(monkeypatch):
+    model, image = backbone(), pictures(2, 21, 30)
+    with torch.no_grad():
+        expected = model(image)
+        monkeypatch.setattr(torch.Tensor, "log", lambda self: (self - 1) * 100)
+        found = model(image)
+    assert all(difference(a, b) <= 1e-12 for a, b in zip(found, expected))
+
+
+# ---------------------------------------------------------------- both flavours
+
+
+def test_the_difference_is_one_rule():
+    """Same weights, a picture whose last map is one window: with the classifier's rule the backbone's maps are the
+    classifier's. 40 pixels: maps of 20, 10 and 5 for a window of 5."""
+    classifier = redraw_all(Swin(**{**SMALL, "window_size": 5, "image_size": (40, 40), "num_classes": 0})).double()
+    plain = SwinBackbone(**{**SMALL, "window_size": 5}).double().eval()
+    plain.load_state_dict({n: t for n, t in classifier.state_dict().items() if not n.startswith("norm.")})
+    image = pictures(2, 40, 40)
+    with torch.no_grad():
+        ours, theirs = plain(image), SwinBackbone.forward(classifier, image)
+        assert [difference(a, b) <= 1e-12 for a, b in zip(ours, theirs)] == [True, True, False]
+        for block in plain.stages[2].blocks:
+            block.shift = 0
+        assert difference(plain(image)[2], theirs[2]) <= 1e-12
+
+
+def test_no_size_is_remembered():
+    """transformers' classifier keeps the shift it chose for the last picture's maps; ours chooses anew each time."""
+    pair = twins(TRANSFORMERS)
+    large, small = pictures(1, 60, 60), pictures(1, 38, 38)
+    ours, theirs = pair.ours.double(), pair.theirs.double()
+    with torch.no_grad():
+        first, reference = ours(large), theirs(large).logits
+        assert difference(first, reference) <= 1e-10
+        ours(small), theirs(small)
+        assert difference(ours(large), first) <= 1e-12
+        assert difference(theirs(large).logits, reference) > 1e-3
+
+
+def test_stages_leave_room_between_blocks_and_merge():
+    """What LAVT does: embed, blocks one by one, something of its own, merge."""
+    model, image = backbone(), pictures(2, 21, 30)
+    x = model.embed(image)
+    assert x.shape == (2, 11, 15, 12)
+    maps = []
+    for stage in model.stages:
+        for block in stage.blocks:
+            assert block(x).shape == x.shape
+            x = block(x)
+        maps.append(x)
+        x = stage.merge(x) if stage.merge is not None else None
+    assert all(difference(a, b) <= 1e-12 for a, b in zip(maps, model(image), strict=True))
+    assert [m.shape[1:] for m in maps] == [(11, 15, 12), (6, 8, 24), (3, 4, 48)]
+
+
+def test_the_classifier_refuses_pictures_that_are_too_small():
+    model = Swin(**{**SMALL, "image_size": (32, 32), "num_classes": 3})
+    with pytest.raises(UserError, match="a map of 3 x 4 tokens is smaller than the window of 4 x 4.*image_size"):
+        model(torch.zeros(1, 3, 24, 32))
+    assert model(torch.zeros(1, 3, 32, 33)).shape == (1, 3)
+    with pytest.raises(UserError, match="embed_dim 12 cannot be split into 5 heads"):
+        Swin(**{**SMALL, "num_heads": (5, 3, 4)})
+
+
+def test_stochastic_depth():
+    """Rates rise from 0 to `drop_path`; a picture has a branch whole and scaled, or not at all; eval mode has all."""
+    model = backbone(drop_path=0.6)
+    rates = [block.drop_path for stage in model.stages for block in stage.blocks]
+    assert torch.allclose(torch.tensor(rates), torch.linspace(0, 0.6, 7))
+    image = pictures(4, 16, 16)
+    assert difference(model(image)[2], model(image)[2]) <= 1e-12
+    model.train()
+    block, x = model.stages[2].blocks[1], torch.randn(64, 2, 2, 48, dtype=torch.float64)
+    torch.manual_seed(0)
+    kept = block.drop(x)
+    zero = (kept == 0).all(dim=(1, 2, 3))
+    assert 25 < zero.sum() < 52  # 64 draws of 0.6
+    assert torch.allclose(kept[~zero], x[~zero] / 0.4)
+    loss = sum(m.square().mean() for m in model(image))
+    loss.backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_the_loop_of_exercise_2_6_5_is_transformers_layer():
+    """The check works every window out by hand; with one plain head transformers' block gives the same."""
+    from transformers import SwinConfig
+    from transformers.models.swin.modeling_swin import SwinLayer
+
+    from lessons.checker import Random
+    from lessons.exercises.lesson_2_6 import check_2_6_5_find_the_bug as check
+
+    for given in check.cases(Random(3)):
+        x, side = given["x"], given["side"]
+        (h, w), dim = x.shape[1:3], x.shape[-1]
+        config = SwinConfig(window_size=side, num_heads=(1,), attn_implementation="sdpa")
+        layer = SwinLayer(config, dim, (h, w), 1, shift_size=given["shift"]).double().eval()
+        q, k, v, bias = given["attend"].parts
+        state = {name: torch.zeros_like(tensor) for name, tensor in layer.state_dict().items()}
+        state |= {"attention.q_proj.weight": q.T * dim**0.5, "attention.q_proj.bias": bias * dim**0.5}
+        state |= {"attention.k_proj.weight": k.T, "attention.k_proj.bias": bias}
+        state |= {"attention.v_proj.weight": v.T, "attention.v_proj.bias": bias}
+        state["attention.o_proj.weight"] = torch.eye(dim, dtype=torch.float64)
+        layer.load_state_dict(state)
+        layer.layernorm_before = nn.Identity()
+        with torch.no_grad():
+            answer = layer(x.flatten(1, 2), (h, w), always_partition=True)[0] - x.flatten(1, 2)
+        assert difference(check.reference(**given).flatten(1, 2), answer) <= 1e-10

@@ -1,0 +1,121 @@
+"""ViT against timm and transformers: output, every block, gradients of the picture and of every parameter."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from checkpoints_convert import build
+from checkpoints_convert.proof.verify import beside, difference
+from tests.systems.same import reference_named, tiny, twins
+
+pytestmark = pytest.mark.parity
+TIMM = reference_named("ViT", "timm")
+TRANSFORMERS = reference_named("ViT", "transformers")
+
+TIMM_SIZES = {
+    "patch 8, class token": {},
+    "patch 14, mean of the patches, norm behind it": {"patch_size": 14, "img_size": (28, 42), "global_pool": "avg"},
+    "patch 16, mean, norm before it": {
+        **{"patch_size": 16, "img_size": (48, 32), "global_pool": "avg", "fc_norm": False},
+    },
+    "patch 32, no class token": {
+        **{"patch_size": 32, "img_size": (64, 96), "global_pool": "avg", "class_token": False},
+    },
+    "no class token, norm before the mean": {"global_pool": "avg", "class_token": False, "fc_norm": False},
+    "no head": {"num_classes": 0},
+    "no head, mean": {"num_classes": 0, "global_pool": "avg"},
+    "no bias in q, k, v": {"qkv_bias": False, "mlp_ratio": 1.5},
+    "one head, one block": {"num_heads": 1, "depth": 1},
+}
+
+
+@pytest.mark.parametrize("changes", TIMM_SIZES.values(), ids=TIMM_SIZES.keys())
+def test_timm(changes, device):
+    twins(TIMM, tiny(TIMM, **changes), device=device, batch=3).assert_same()
+
+
+@pytest.mark.parametrize("image_size", [(16, 24), (24, 16), (48, 56), (8, 8), (8, 48), (64, 16)])
+@pytest.mark.parametrize("changes", [{}, {"global_pool": "avg", "class_token": False}], ids=["class", "no class"])
+def test_timm_at_other_sizes(image_size, changes, device):
+    """timm resizes positions in float32 whatever the model is in, and smooths where it shrinks; so do we."""
+    pair = twins(TIMM, tiny(TIMM, dynamic_img_size=True, **changes), device=device, image_size=image_size)
+    if device.type == "cpu":
+        pair.assert_same()
+        return
+    # A GPU adds up the gradient of this float32 resize in any order: what lies behind it is exact, the table's own not.
+    comparison = pair.compare()
+    rest = [row for row in comparison.rows if row.kind == "parameters"]
+    assert all(row.status == "OK" for row in comparison.rows if row not in rest), f"\n{comparison}"
+    assert all(row.largest <= 1e-5 for row in rest), f"\n{comparison}"
+
+
+def test_one_column_of_patches():
+    """On a CPU torch's antialiased resize is wrong for timm's memory order when the new grid is one patch wide (torch
+    2.15), so timm cannot judge here: plain memory order and one axis at a time can."""
+    ours = twins(TIMM, tiny(TIMM, global_pool="avg", class_token=False)).ours
+    table = ours.pos.detach().double().T.reshape(1, 24, 2, 3).contiguous()
+    how = {"mode": "bicubic", "align_corners": False, "antialias": True}
+    one_row_wide = torch.nn.functional.interpolate(table, size=(2, 1), **how)
+    expected = torch.nn.functional.interpolate(one_row_wide, size=(8, 1), **how)
+    # Ours is float32, as timm's: 16 terms, so 16 roundings of 6e-8 of numbers up to 2.
+    assert difference(ours.positions((8, 1)), expected[0, :, :, 0].T) <= 2e-6
+
+
+TRANSFORMERS_SIZES = {
+    "classifier": {},
+    "patch 14": {"patch_size": 14, "image_size": (42, 28)},
+    "patch 32, square": {"patch_size": 32, "image_size": 64},
+    "no bias in q, k, v": {"qkv_bias": False},
+    "another epsilon": {"layer_norm_eps": 1e-6},
+}
+
+
+@pytest.mark.parametrize("changes", TRANSFORMERS_SIZES.values(), ids=TRANSFORMERS_SIZES.keys())
+def test_transformers(changes, device):
+    twins(TRANSFORMERS, tiny(TRANSFORMERS, **changes), device=device, batch=3).assert_same()
+
+
+@pytest.mark.parametrize("image_size", [(32, 32), (16, 64), (24, 40), (48, 8), (64, 72)])
+def test_transformers_at_other_sizes(image_size, device):
+    """interpolate_pos_encoding never smooths. 16 x 64 has as many patches as the trained 32 x 32; resized it is."""
+    twins(TRANSFORMERS, tiny(TRANSFORMERS, image_size=32), device=device, image_size=image_size).assert_same()
+
+
+def test_transformers_backbone(device):
+    """ViTModel: the same tokens; its pooler (a tanh layer that classifies nothing) is dropped with a reason."""
+    backbone = replace(
+        TRANSFORMERS,
+        format="transformers_v5_backbone",
+        pairs=[("blocks.{i}", "layers.{i}"), ("norm", "layernorm")],
+    )
+    twins(backbone, {**tiny(TRANSFORMERS), "head": False}, device=device).assert_same()
+
+
+@pytest.mark.parametrize("head", [True, False], ids=["ViTForImageClassification", "ViTModel"])
+def test_transformers_files(head, tmp_path):
+    """Files on the hub spell the names as before version 5; what save_pretrained writes becomes the same model."""
+    sizes = {**tiny(TRANSFORMERS), "head": head}
+    form = "transformers" if head else "transformers_backbone"
+    pair = twins(replace(TRANSFORMERS, format="transformers_v5" if head else "transformers_v5_backbone"), sizes)
+    pair.theirs.save_pretrained(tmp_path)
+    told = {key: value for key, value in TRANSFORMERS.told(sizes).items() if key != "norm_eps"}
+    for chosen in (form, None):
+        ours = build(load_file(tmp_path / "model.safetensors"), "vit", format=chosen, **told)
+        assert ours.about["format"] == form
+        assert ours.state_dict().keys() == pair.ours.state_dict().keys()
+        assert all(torch.equal(tensor, pair.ours.state_dict()[name]) for name, tensor in ours.state_dict().items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k"])
+def test_timm_full_size(name, device):
+    assert (comparison := beside(TIMM, TIMM.official[name], device=device, batch=1)).ok, f"\n{comparison}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["google/vit-base-patch16-224"])
+def test_transformers_full_size(name, device):
+    comparison = beside(TRANSFORMERS, TRANSFORMERS.official[name], device=device, batch=1)
+    assert comparison.ok, f"\n{comparison}"
