@@ -19,7 +19,7 @@ from checkpoints_convert.load import load
 from checkpoints_convert.reading.files import Checkpoint, read_tensors, write_tensors
 from checkpoints_convert.tables import SYSTEMS
 from minimodels.errors import UserError
-from minimodels.stored import models
+from minimodels.stored import embedded, models
 from minimodels.terminal.door import Parser, check_device, guarded
 from minimodels.terminal.printing import notice
 
@@ -188,8 +188,8 @@ def open_source(source: str, part: str | None) -> tuple[Checkpoint, dict[str, An
     """A checkpoint by file or name; what the catalogue tells about it, and its format there."""
     if Path(source).exists():
         return read_tensors(source, part), {}, None
-    if source in models.names():
-        return read_tensors(models.WEIGHTS / f"{source}.safetensors", part), {}, None
+    if source in embedded.names():
+        return read_tensors(embedded.file(source), part), {}, None
     entry = hub.find(source)
     return read_tensors(hub.fetch(entry)[0], part), dict(entry.told), entry.format
 

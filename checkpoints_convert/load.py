@@ -12,7 +12,7 @@ from checkpoints_convert.fetching import hub
 from checkpoints_convert.reading.files import Checkpoint, read_tensors
 from checkpoints_convert.tables import SYSTEMS
 from checkpoints_convert.tables.system import System, detect
-from minimodels.stored import models
+from minimodels.stored import embedded, models
 
 
 def load(
@@ -35,7 +35,7 @@ def load(
     path = Path(name_or_path)
     if path.exists():
         return load_file(path, device, dtype, told)
-    if str(name_or_path) in models.names():
+    if str(name_or_path) in embedded.names():
         return models.load(str(name_or_path), device, dtype or torch.float16)
     entry = hub.find(str(name_or_path))
     weights = hub.fetch(entry)[0]

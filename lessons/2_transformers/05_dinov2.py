@@ -33,7 +33,6 @@ code: minimodels/dinov2.py
 
 # %%
 import json
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
@@ -44,14 +43,14 @@ from lessons.book.diagrams import Table, show
 from lessons.stickers.splits import TEST
 from lessons.train.dinov2 import report
 from minimodels.dinov2 import DINOv2
+from minimodels.stored import embedded
 
 taught = minimodels.load("tiny-dinov2")
 numbers = taught.about["arguments"]
 torch.manual_seed(0)
 untrained = DINOv2(**numbers).eval()
-card = json.loads(
-    Path("minimodels/weights/tiny-dinov2.figures.json").read_text()
-)
+folder = embedded.folder("tiny-dinov2")
+card = json.loads((folder / "figures.json").read_text())
 measured = {(row["model"], row["pairs"]): row for row in card}
 block = measured["tiny DINOv2, no labels", "plain"]["block"]  # its best one
 shown = ("patch_size", "embed_dim", "depth", "num_heads")
@@ -268,7 +267,7 @@ show(
 # block. The last block is what the two losses ask; the first sees little more than colours.
 
 # %% alt="Lines over the number of training scenes: the share of right patches on hard pairs, one line for each of the blocks, and a dashed line for tiny-vit, which learned from labels." caption="Hard pairs of the validation split (100, so a line jumps by a few points). Dashed: tiny-vit, which learned the 64 names in lesson 2.3."
-log = json.loads(Path("minimodels/weights/tiny-dinov2.log.json").read_text())
+log = json.loads((folder / "log.json").read_text())
 lines = log["log"]
 kept = log.get("kept_step", lines[-1]["step"]) * log["batch"]
 first, last = lines[0], lines[-1]

@@ -110,9 +110,10 @@ plt.show()
 
 # %% alt="Two panels over the millions of scenes seen. Left, the loss: it falls steeply, then slowly, and jumps up a little after 60 percent of the run, where the single stickers begin, to fall again. Right: zero-shot accuracy and recall at 1 rise quickly at first; zero-shot accuracy takes its last step up where the loss jumps." caption="The log of the training run, measured on validation scenes. The dotted line marks where half of the scenes become single stickers."
 import json
-from pathlib import Path
 
-log = json.loads(Path("minimodels/weights/tiny-clip.log.json").read_text())
+from minimodels.stored import embedded
+
+log = json.loads((embedded.folder("tiny-clip") / "log.json").read_text())
 lines = log["log"]
 images, seconds = lines[-1]["images"], lines[-1]["seconds"]
 seen = [line["images"] / 1e6 for line in lines]

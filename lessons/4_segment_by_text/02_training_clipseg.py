@@ -245,10 +245,11 @@ plt.show()
 
 # %% alt="Two panels over thousands of scenes. Left, the loss falls in a smooth curve. Right, three curves on validation scenes: the share of absent classes left empty starts at 100 percent, falls to a half and rises again to nine tenths; IoU on plain scenes rises from zero to almost 80 percent, on hard scenes to 70 percent." caption="The log of the training run, measured on validation scenes every 200 steps."
 import json
-from pathlib import Path
 
-folder = Path("minimodels/weights")
-log = json.loads((folder / "tiny-clipseg.log.json").read_text())
+from minimodels.stored import embedded
+
+folder = embedded.folder("tiny-clipseg")
+log = json.loads((folder / "log.json").read_text())
 lines = log["log"]
 seen = [line["images"] / 1000 for line in lines]
 figure, axes = plt.subplots(1, 2, figsize=(6.4, 2.8), layout="constrained")
@@ -347,7 +348,7 @@ print(f"AP {ap:.1%}, recall reaches from {recall.min():.0%} "
 # ## What it reaches, and what it cannot
 
 # %%
-figures = json.loads((folder / "tiny-clipseg.figures.json").read_text())
+figures = json.loads((folder / "figures.json").read_text())
 shown = [
     [
         row["measure"],

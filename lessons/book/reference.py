@@ -4,10 +4,10 @@ navigation.
     docs/includes/glossary.md      one line a term, `*[term]: what it means [[2.3]]`; glossary page and tooltips
     docs/data/parity.json          {"command", "versions", "rows": [{"model", "reference", "what", "output", ...}]}
     docs/data/bench.json           {"command", "machine", "rows": [{"work", "reference", "ours_ms", "ratio", ...}]}
-    minimodels/weights/*.md        one card a model
+    minimodels/weights/NAME/card.md    one card a model
     minimodels/*.py, checkpoints_convert/*.py     one API page a module
 
-A page exists as soon as its file does. Nothing here imports torch or the modules it documents.
+A page exists as soon as its file does. The modules that have a page are read, not imported.
 """
 
 import ast
@@ -19,6 +19,7 @@ from pathlib import Path
 
 from lessons.book.diagrams import Drawing
 from lessons.book.text import ROOT, BookError, link
+from minimodels.stored import embedded
 
 DOCS, REFERENCE = ROOT / "docs", ROOT / "docs" / "reference"
 PACKAGES = {"minimodels": "The models: one file each.", "checkpoints_convert": "Official checkpoints in and out."}
@@ -108,7 +109,7 @@ def write_reference() -> dict:
         file = DOCS / "data" / f"{name}.json"
         if file.is_file():
             pages[f"reference/{name}.md"] = make(json.loads(file.read_text("utf-8")))
-    cards = sorted((ROOT / "minimodels" / "weights").glob("*.md"))
+    cards = sorted(embedded.WEIGHTS.glob("*/card.md"))
     if cards:
         pages["reference/cards.md"] = cards_page(cards)
     reports = list(pages)

@@ -136,7 +136,7 @@ def publish(path: Path, trainer, folder: Path, about: dict) -> None:
         {name: round(value, 4) if isinstance(value, float) else value for name, value in line.items()}
         for line in read_log(folder / "log.jsonl")
     ]
-    log = path.with_suffix(".log.json")
+    log = path.with_name("log.json")
     with write_aside(log) as aside:
         aside.write_text(json.dumps({**trainer.about, "log": lines}, indent=1) + "\n", encoding="utf-8")
     print(f"wrote {path} and {log}")

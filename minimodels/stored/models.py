@@ -20,11 +20,11 @@ from minimodels.errors import UserError
 from minimodels.errors.aside import write_aside
 from minimodels.pixels import preprocess_padded, preprocess_tensor  # noqa: F401 (more preprocesses that files may name)
 from minimodels.pixels.preprocess import preprocess_from_dict
+from minimodels.stored import embedded
 from minimodels.words.byte_pair import BytePairTokenizer
 from minimodels.words.word_piece import WordPieceTokenizer
 
 JSON_KEYS = ("arguments", "preprocess", "tokenizer", "borrowed")
-WEIGHTS = Path(__file__).parents[1] / "weights"
 CLASSES = {
     "ViT": "minimodels.vit",
     "CLIP": "minimodels.clip",
@@ -39,21 +39,15 @@ CLASSES = {
 }
 
 
-def names() -> list[str]:
-    """The embedded models that `load` knows."""
-    return sorted(path.stem for path in WEIGHTS.glob("*.safetensors"))
-
-
 def load(name: str, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> nn.Module:
     """An embedded model in eval mode, with `.preprocess` and, where it reads text, `.tokenize`.
 
     Raises:
         UserError: no such model.
     """
-    path = WEIGHTS / f"{name}.safetensors"
-    if not path.is_file():
-        raise UserError(f"there is no embedded model {name!r}; there are: {', '.join(names())}")
-    return open_file(path, device=device, dtype=dtype)
+    if name not in embedded.names():
+        raise UserError(f"there is no embedded model {name!r}; there are: {', '.join(embedded.names())}")
+    return open_file(embedded.file(name), device=device, dtype=dtype)
 
 
 def open_file(
@@ -69,7 +63,7 @@ def open_file(
             about = read_about(path, file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         for prefix, lender in about.get("borrowed", {}).items():
-            with safe_open(WEIGHTS / f"{lender}.safetensors", framework="pt", device=str(device)) as file:
+            with safe_open(embedded.file(lender), framework="pt", device=str(device)) as file:
                 tensors |= {prefix + name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path} cannot be read as a safetensors file ({error}); is it complete?") from error

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from minimodels.clip import DualEncoder
 from minimodels.errors import UserError
 from minimodels.pixels.opening import open_image
-from minimodels.stored import models
+from minimodels.stored import embedded, models
 from minimodels.terminal.printing import forget_notices, notice, printable
 from minimodels.words.templates import sticker_model
 
@@ -107,12 +107,12 @@ def load_model(options: argparse.Namespace) -> nn.Module:
         UserError: no such model, a broken file, a device that is not there.
     """
     name, device, dtype = options.model, check_device(options.device, options.dtype), getattr(torch, options.dtype)
-    if name in models.names():
+    if name in embedded.names():
         return models.load(name, device, dtype)
     try:
         return options.load_official(name, device=device, dtype=dtype)
     except UserError as error:
-        close = difflib.get_close_matches(name.lower(), models.names(), n=1, cutoff=0.5)
+        close = difflib.get_close_matches(name.lower(), embedded.names(), n=1, cutoff=0.5)
         if Path(name).exists() or not close or "did you mean" in str(error) or "neither" not in str(error):
             raise
         raise UserError(f"there is no model {name!r}; did you mean {close[0]}?") from error

@@ -16,7 +16,7 @@ from safetensors import safe_open
 from minimodels.__main__ import main
 from minimodels.commands import zero_shot
 from minimodels.pixels.opening import open_image
-from minimodels.stored import models
+from minimodels.stored import embedded, models
 from minimodels.terminal import printing
 from minimodels.words.templates import PHOTO, SEVEN, STICKERS, fill
 from tests.commands.command_line import (
@@ -239,7 +239,7 @@ def test_a_bad_picture_among_good_ones_prints_no_half_answer(run, photo, tmp_pat
     ],
 )
 def test_bad_arguments(run, photo, monkeypatch, arguments, words):
-    monkeypatch.setattr(models, "names", lambda: ["tiny-clip"])
+    monkeypatch.setattr(embedded, "names", lambda: ["tiny-clip"])
     assert_one_clear_line(run("zero-shot", *[photo if word == "PHOTO" else word for word in arguments]), *words)
 
 

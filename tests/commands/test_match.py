@@ -16,7 +16,7 @@ from minimodels.patch_features import PatchFeatures
 from minimodels.pixels.preprocess import TimmPreprocess, preprocess_to_dict
 from minimodels.pixels.preprocess_padded import PaddedPreprocess
 from minimodels.sam import SAM
-from minimodels.stored import models, tiny_matcher
+from minimodels.stored import embedded, models, tiny_matcher
 from minimodels.vit import ViT
 from tests.commands.test_segment import CLIP_NUMBERS
 
@@ -165,7 +165,7 @@ def test_sizes_that_are_no_multiple(here, model_files, capsys):
     assert code == 2 and "no multiple of the 4 pixels" in capsys.readouterr().err
 
 
-@pytest.mark.skipif("tiny-sam" not in models.names(), reason="there are no weights of tiny SAM")
+@pytest.mark.skipif("tiny-sam" not in embedded.names(), reason="there are no weights of tiny SAM")
 def test_the_embedded_matcher_finds_a_sticker_and_misses_an_absent_one(here, capsys):
     """As a person types it, with no model named: an owl in a scene with one, and in a scene without."""
     for name, number in (("there", 20), ("absent", 21)):

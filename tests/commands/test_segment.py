@@ -15,7 +15,7 @@ from minimodels.clipseg import CLIPSeg
 from minimodels.commands import segment
 from minimodels.pixels.preprocess import CLIPPreprocess, preprocess_to_dict
 from minimodels.pixels.preprocess_tensor import TensorPreprocess
-from minimodels.stored import models
+from minimodels.stored import embedded, models
 from minimodels.words.byte_pair import BytePairTokenizer, learn_merges
 
 MERGES = learn_merges(["a small red car left of a dog on grass", "a big owl at night"], 40)
@@ -195,7 +195,7 @@ def test_help_teaches(capsys):
     assert stop.value.code == 0 and "examples:" in out and "Without --model it is tiny-clipseg" in out
 
 
-@pytest.mark.skipif(segment.DEFAULT not in models.names(), reason="the trained weights are not here")
+@pytest.mark.skipif(segment.DEFAULT not in embedded.names(), reason="the trained weights are not here")
 def test_the_embedded_weights_are_the_default(here, capsys):
     """An unseen scene of two stickers: what is named is found where it is, what is not there is not."""
     dog, owl = (

@@ -54,7 +54,6 @@ SIZES = {
 }
 BYTE_PAIR_SIZE = 160  # tokenizers.py without WordPiece
 LONGEST_FUNCTION, LONGEST_FILE = 40, 500
-WEIGHTS = 12_000_000  # bytes, all embedded weights together
 
 
 def python_files(*folders: str) -> list[Path]:
@@ -158,12 +157,6 @@ def test_nothing_is_left_to_do():
         if wanted.search(line)
     ]
     assert not left, left
-
-
-def test_embedded_weights_are_small_and_have_cards():
-    weights = sorted((ROOT / "minimodels" / "weights").glob("*.safetensors"))
-    assert sum(file.stat().st_size for file in weights) <= WEIGHTS
-    assert not [file.name for file in weights if not file.with_suffix(".md").is_file()]
 
 
 def test_constraints_are_names_and_versions():

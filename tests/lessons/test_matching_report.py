@@ -10,7 +10,7 @@ from lessons.stickers.splits import VAL
 from lessons.train.matcher import data as matching
 from lessons.train.matcher import report
 from minimodels import matcher
-from minimodels.stored import models
+from minimodels.stored import embedded
 
 
 def test_a_pair_is_two_scenes_with_one_class():
@@ -64,7 +64,7 @@ def test_the_figures_belong_to_the_weights():
         assert set(figures[kind]["iou"]) == set(report.STAGES) and figures[kind]["pairs"] >= 30
 
 
-@pytest.mark.skipif("tiny-sam" not in models.names(), reason="there are no weights of tiny SAM")
+@pytest.mark.skipif("tiny-sam" not in embedded.names(), reason="there are no weights of tiny SAM")
 def test_a_pair_is_found_and_its_absence_noticed():
     from minimodels.stored import tiny_matcher
 

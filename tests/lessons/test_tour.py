@@ -18,7 +18,7 @@ from lessons.tour import segment as tour_segment
 from lessons.tour import stages as tour_stages
 from minimodels.commands import zero_shot
 from minimodels.pixels.opening import open_image
-from minimodels.stored import models
+from minimodels.stored import embedded, models
 from minimodels.words.templates import default_templates, label_embeddings
 from tests.commands.command_line import file_system, remount_read_only, write_model
 
@@ -192,7 +192,7 @@ def test_a_model_of_other_pictures_is_refused(place, capsys):
     assert "64 pixels" in capsys.readouterr().err
 
 
-@pytest.mark.skipif("tiny-clip" not in models.names(), reason="the trained weights are not here")
+@pytest.mark.skipif("tiny-clip" not in embedded.names(), reason="the trained weights are not here")
 def test_the_embedded_weights_give_the_right_labels_and_hits(place, small):
     shared = tour_stages.Tour(place, models.load("tiny-clip"), "tiny-clip", 500)
     scenes, images = shared.gallery.scenes, tour_stages.measures.embed_images(shared.model, shared.gallery.images)
@@ -209,7 +209,7 @@ def test_the_embedded_weights_give_the_right_labels_and_hits(place, small):
         assert answers[0]["label"] == name
 
 
-@pytest.mark.skipif("tiny-clipseg" not in models.names(), reason="the trained weights are not here")
+@pytest.mark.skipif("tiny-clipseg" not in embedded.names(), reason="the trained weights are not here")
 def test_masks_are_judged_by_the_stickers_pixels(place, small):
     """The sample scenes are right; a mask of the wrong sticker, and one of something absent, are not."""
     model = models.load("tiny-clipseg")

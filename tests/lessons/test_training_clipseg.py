@@ -12,7 +12,7 @@ from lessons.train.clipseg import data as clipseg_data
 from lessons.train.clipseg import report as clipseg_report
 from lessons.train.clipseg import trainer as clipseg
 from minimodels.commands import segment
-from minimodels.stored import models
+from minimodels.stored import embedded, models
 from tests.lessons.test_training import assert_resumes
 
 
@@ -75,5 +75,5 @@ def test_the_weights_keep_their_word():
 
 
 def test_the_decoder_belongs_to_the_clip_it_borrows():
-    log = json.loads(clipseg.WEIGHTS.with_suffix(".log.json").read_text())
+    log = json.loads((embedded.folder("tiny-clipseg") / "log.json").read_text())
     assert log["clip"] == clipseg.fingerprint(models.load("tiny-clip"))

@@ -14,7 +14,7 @@ from lessons.train.dinov2 import report as dinov2_report
 from lessons.train.dinov2 import trainer as dinov2
 from minimodels.dinov2 import DINOv2
 from minimodels.patch_features import PatchFeatures
-from minimodels.stored import models
+from minimodels.stored import embedded, models
 from minimodels.vit import ViT
 from tests.lessons.test_training import assert_resumes
 
@@ -155,12 +155,12 @@ def test_the_bars_compare_with_the_better_untrained_model():
     assert (plain, bar, hard) == (0.9, 0.88, 0.8) and above == pytest.approx(0.75)
 
 
-@pytest.mark.skipif("tiny-dinov2" not in models.names(), reason="the weights are not here")
+@pytest.mark.skipif("tiny-dinov2" not in embedded.names(), reason="the weights are not here")
 def test_tiny_dinov2_keeps_its_word():
     """Its class, its pixels, its size."""
     model = models.load("tiny-dinov2")
     assert isinstance(model, DINOv2) and model.preprocess(Image.new("RGB", (9, 7))).shape == (3, 64, 64)
-    assert (models.WEIGHTS / "tiny-dinov2.safetensors").stat().st_size <= 2_500_000
+    assert embedded.file("tiny-dinov2").stat().st_size <= 2_500_000
 
 
 def test_a_missing_file_is_one_line(tmp_path, capsys):

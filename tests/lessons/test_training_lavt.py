@@ -13,7 +13,7 @@ from lessons.stickers.splits import TEST, VAL
 from lessons.train.lavt import data as lavt_data
 from lessons.train.lavt import report as lavt_report
 from lessons.train.lavt import trainer as lavt
-from minimodels.stored import models
+from minimodels.stored import embedded, models
 from minimodels.words.word_piece import WordPieceTokenizer
 from tests.lessons.test_training import assert_resumes
 
@@ -155,7 +155,7 @@ def test_choosing_by_hand():
 def test_the_weights_keep_their_word():
     """A sample of what the card says; the whole is `python -m lessons.train lavt --evaluate`."""
     model = models.load("tiny-lavt")
-    figures = json.loads((models.WEIGHTS / "tiny-lavt.figures.json").read_text())
+    figures = json.loads((embedded.folder("tiny-lavt") / "figures.json").read_text())
     said = {row["measure"]: row["tiny_lavt"] for row in figures["rows"]}
     for kind in ("place", "extreme", "relation"):
         exam = lavt_report.make_exam(kind, TEST, 60)

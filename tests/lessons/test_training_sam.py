@@ -12,7 +12,7 @@ from lessons.train.sam import data as sam_data
 from lessons.train.sam import report as sam_report
 from lessons.train.sam import trainer as sam
 from minimodels.blocks import split_patches
-from minimodels.stored import models
+from minimodels.stored import embedded, models
 from tests.lessons.test_training import assert_resumes
 
 
@@ -100,7 +100,9 @@ def test_the_weights_keep_their_word():
     """On fewer scenes than the report, so a little below its bars."""
     model = models.load("tiny-sam")
     values = sam_report.quick(model, sam_report.make_exam(TEST, 60, start=5 * 10**6))
-    figures = {row["measure"]: row for row in json.loads(sam.WEIGHTS.with_suffix(".figures.json").read_text("utf-8"))}
+    figures = {
+        row["measure"]: row for row in json.loads((embedded.folder("tiny-sam") / "figures.json").read_text("utf-8"))
+    }
     for name, measure in (
         ("click", "unseen scenes: one click, best of three"),
         ("box", "unseen scenes: box"),

@@ -20,10 +20,10 @@ from lessons.train import loop, measures
 from minimodels.clip import CLIP
 from minimodels.errors import UserError
 from minimodels.pixels.preprocess import CLIPPreprocess, preprocess_to_dict
-from minimodels.stored import models
+from minimodels.stored import embedded
 from minimodels.words.byte_pair import BytePairTokenizer, learn_merges
 
-WEIGHTS = models.WEIGHTS / "tiny-clip.safetensors"
+WEIGHTS = embedded.file("tiny-clip")
 CONTEXT = 32
 NUMBERS = {
     "embed_dim": 128,
@@ -112,7 +112,7 @@ def train(arguments: argparse.Namespace) -> None:
     run = Path(arguments.run)
     trainer = Trainer(arguments.steps, arguments.batch, arguments.device, arguments.compile)
     loop.run(trainer, run, arguments.every, arguments.minutes)
-    path = Path(arguments.out or run / "tiny-clip.safetensors")
+    path = Path(arguments.out or run / "model.safetensors")
     about = {
         "system": "clip",
         "class": "CLIP",

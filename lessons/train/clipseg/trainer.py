@@ -22,10 +22,10 @@ from minimodels.clipseg import CLIPSeg
 from minimodels.errors import UserError
 from minimodels.pixels.preprocess import CLIPPreprocess, preprocess_to_dict
 from minimodels.pixels.preprocess_tensor import TensorPreprocess
-from minimodels.stored import models
+from minimodels.stored import embedded, models
 
-WEIGHTS = models.WEIGHTS / "tiny-clipseg.safetensors"
-CLIP_WEIGHTS = models.WEIGHTS / "tiny-clip.safetensors"
+WEIGHTS = embedded.file("tiny-clipseg")
+CLIP = "tiny-clip"
 SIZE = 64  # pixels a side that the model reads; CLIP's positions are resized for any other than 64
 DECODER = {
     "extract_layers": (0, 1, 3),
@@ -72,16 +72,16 @@ class Trainer:
         compiled: bool = False,
         size: int = SIZE,
         supports: int = SUPPORTS,
-        clip_weights: Path = CLIP_WEIGHTS,
+        clip: str = CLIP,
     ):
-        clip = models.open_file(clip_weights)
-        self.about = {"steps": steps, "batch": batch, "size": size, "clip": fingerprint(clip)}
+        frozen = models.load(clip)
+        self.about = {"steps": steps, "batch": batch, "size": size, "clip": fingerprint(frozen)}
         self.steps, self.batch, self.size, self.device = steps, batch, size, torch.device(device)
-        self.tokenizer, self.clip_about = clip.tokenize, clip.about  # type: ignore[attr-defined]
+        self.tokenizer, self.clip_about = frozen.tokenize, frozen.about  # type: ignore[attr-defined]
         torch.manual_seed(0)
         self.numbers = self.clip_about["arguments"] | DECODER
         self.model = CLIPSeg(**self.numbers)
-        self.model.clip.load_state_dict(clip.state_dict())
+        self.model.clip.load_state_dict(frozen.state_dict())
         self.model.clip.requires_grad_(False)
         self.model.to(self.device)
         self.model.tokenize = self.tokenizer  # type: ignore[assignment]
@@ -181,9 +181,9 @@ def train(arguments: argparse.Namespace) -> None:
         "preprocess": preprocess_to_dict(TensorPreprocess(trainer.size, mean=norm.mean, std=norm.std)),
         "tokenizer": trainer.clip_about["tokenizer"],
         "trained_on": "Sticker World, split train",
-        "borrowed": {"clip.": CLIP_WEIGHTS.stem},  # frozen: the file holds the decoder alone
+        "borrowed": {"clip.": CLIP},  # frozen: the file holds the decoder alone
     }
-    loop.publish(Path(arguments.out or run / "tiny-clipseg.safetensors"), trainer, run, about)
+    loop.publish(Path(arguments.out or run / "model.safetensors"), trainer, run, about)
 
 
 def main(words: list[str] | None = None) -> int:

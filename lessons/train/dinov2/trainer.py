@@ -28,9 +28,9 @@ from minimodels.dinov2 import DINOv2
 from minimodels.errors import UserError
 from minimodels.pixels.preprocess import preprocess_to_dict
 from minimodels.pixels.preprocess_tensor import TensorPreprocess
-from minimodels.stored import models
+from minimodels.stored import embedded
 
-WEIGHTS = models.WEIGHTS / "tiny-dinov2.safetensors"
+WEIGHTS = embedded.file("tiny-dinov2")
 NUMBERS = {
     **{"image_size": 32, "patch_size": 4, "embed_dim": 128, "depth": 3, "num_heads": 2, "mlp_dim": 512},
     **{"position_offset": 0.0, "antialias": False},
@@ -250,7 +250,7 @@ def train(arguments: argparse.Namespace) -> None:
         "trained_on": "Sticker World, split train, without labels",
     }
     taught = SimpleNamespace(model=trainer.teacher.backbone, about=trainer.about)
-    loop.publish(Path(arguments.out or run / "tiny-dinov2.safetensors"), taught, run, about)
+    loop.publish(Path(arguments.out or run / "model.safetensors"), taught, run, about)
 
 
 def main(words: list[str] | None = None) -> int:

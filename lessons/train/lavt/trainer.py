@@ -23,10 +23,10 @@ from minimodels.errors import UserError
 from minimodels.lavt import LAVT
 from minimodels.pixels.preprocess import CLIPPreprocess, preprocess_to_dict
 from minimodels.pixels.preprocess_tensor import TensorPreprocess
-from minimodels.stored import models
+from minimodels.stored import embedded, models
 from minimodels.words.word_piece import WordPieceTokenizer
 
-WEIGHTS = models.WEIGHTS / "tiny-lavt.safetensors"
+WEIGHTS = embedded.file("tiny-lavt")
 SIZE = 64  # pixels a side that the model reads
 MODEL = {
     "patch_size": 4,
@@ -216,7 +216,7 @@ def train(arguments: argparse.Namespace) -> None:
     start: dict = {name: getattr(arguments, name) for name in ("start", "first_scene", "first_phase", "rate")}
     trainer = Trainer(arguments.steps, arguments.batch, arguments.device, arguments.compile, **start)
     loop.run(trainer, run, arguments.every, arguments.minutes)
-    loop.publish(Path(arguments.out or run / "tiny-lavt.safetensors"), trainer, run, about(trainer))
+    loop.publish(Path(arguments.out or run / "model.safetensors"), trainer, run, about(trainer))
 
 
 def about(trainer: Trainer) -> dict:

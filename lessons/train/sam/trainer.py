@@ -24,16 +24,16 @@ from minimodels.errors import UserError
 from minimodels.pixels.preprocess import CLIP_MEAN, CLIP_STD, preprocess_to_dict
 from minimodels.pixels.preprocess_padded import PaddedPreprocess
 from minimodels.sam import NEGATIVE, POSITIVE, SAM
-from minimodels.stored import models
+from minimodels.stored import embedded, models
 
-WEIGHTS = models.WEIGHTS / "tiny-sam.safetensors"
+WEIGHTS = embedded.file("tiny-sam")
 SIZE = 64
 NUMBERS = {
     **{"image_size": SIZE, "patch_size": 4, "embed_dim": 128, "depth": 4, "num_heads": 2, "mlp_dim": 512},
     **{"window_size": 8, "global_blocks": (1, 3), "prompt_dim": 64, "mask_channels": 16, "decoder_heads": 4},
     **{"decoder_mlp_dim": 128, "iou_dim": 64},
 }
-VIT = models.WEIGHTS / "tiny-vit.safetensors"  # what the image encoder starts from; SAM's starts from an MAE
+VIT = "tiny-vit"  # what the image encoder starts from; SAM's starts from an MAE
 PREPROCESS = PaddedPreprocess(SIZE, mean=tuple(255 * mean for mean in CLIP_MEAN), std=tuple(255 * s for s in CLIP_STD))
 MEAN, STD = (torch.tensor(numbers).view(3, 1, 1) for numbers in (PREPROCESS.mean, PREPROCESS.std))
 MATRIX_RATE, OTHER_RATE = 0.006, 0.002  # Muon's learning rate for the blocks' matrices, AdamW's for the rest
@@ -90,7 +90,7 @@ def start_encoder(model: SAM) -> None:
     Tiny ViT's patches are twice as wide. With its kernel summed over 2 x 2 pixels, small patches look to its blocks as
     the patches of a picture enlarged twice.
     """
-    trained, grid = models.open_file(VIT).state_dict(), SIZE // 4
+    trained, grid = models.load(VIT).state_dict(), SIZE // 4
     taken = {name: tensor for name, tensor in trained.items() if name.startswith(("blocks.", "patch_proj."))}
     kernel = taken["patch_proj.weight"]  # (D, 3 * 8 * 8)
     taken["patch_proj.weight"] = reduce(kernel, "d (c h two w also) -> d (c h w)", "sum", c=3, h=4, w=4, two=2)
@@ -211,7 +211,7 @@ def train(arguments: argparse.Namespace) -> None:
         "preprocess": preprocess_to_dict(PREPROCESS),
         "trained_on": "Sticker World, split train",
     }
-    loop.publish(Path(arguments.out or run / "tiny-sam.safetensors"), trainer, run, about)
+    loop.publish(Path(arguments.out or run / "model.safetensors"), trainer, run, about)
 
 
 def main(words: list[str] | None = None) -> int:

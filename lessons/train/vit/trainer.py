@@ -20,10 +20,10 @@ from lessons.stickers.splits import TEST, VAL
 from lessons.train import loop, measures
 from minimodels.errors import UserError
 from minimodels.pixels.preprocess import CLIPPreprocess, preprocess_to_dict
-from minimodels.stored import models
+from minimodels.stored import embedded, models
 from minimodels.vit import ViT
 
-WEIGHTS = models.WEIGHTS / "tiny-vit.safetensors"
+WEIGHTS = embedded.file("tiny-vit")
 NUMBERS = {
     "image_size": (64, 64),
     "patch_size": 8,
@@ -103,7 +103,7 @@ def train(arguments: argparse.Namespace) -> None:
         "labels": " ".join(CLASSES),
         "trained_on": "Sticker World, split train",
     }
-    loop.publish(Path(arguments.out or run / "tiny-vit.safetensors"), trainer, run, about)
+    loop.publish(Path(arguments.out or run / "model.safetensors"), trainer, run, about)
 
 
 def evaluate(path: Path, device: str) -> None:
