@@ -342,8 +342,11 @@ def make_rows(
         elif a is not None or b is not None:  # one of the two was not used
             ran, idle = (None if tensor is None else shape(tensor) for tensor in (a, b))
             rows.append(Row("block", pair[0], pair[1], ran, idle, tolerance=tolerance))
-    for name, output in mine.outputs.items():
-        rows.append(make_row("output", name, name, output, theirs.outputs[name], {}, tolerance))
+    for name, output in theirs.outputs.items():
+        if name in mine.outputs:
+            rows.append(make_row("output", name, name, mine.outputs[name], output, {}, tolerance))
+        else:
+            rows.append(Row("output", name, name, None, shape(output), tolerance=tolerance))
     if rest := inside[""]:
         worst = max(rest, key=rest.__getitem__)
         rows.append(Row("parameters", REST, "", (), (), None, rest[worst], {}, worst, tolerance))

@@ -8,12 +8,12 @@ import torch
 
 from checkpoints_convert import SYSTEMS, build, export
 from checkpoints_convert.proof.compare import difference
+from checkpoints_convert.proof.suite import reference_named, tiny, twins
 from checkpoints_convert.proof.verify import redraw_all
 from checkpoints_convert.reading.files import read_tensors, write_tensors
 from minimodels.errors import UserError
 from minimodels.stored.models import open_file, save
 from tests.golden import read_case
-from tests.systems.same import reference_named, tiny, twins
 
 pytestmark = pytest.mark.parity
 TIMM, VIT = reference_named("ViT", "timm"), reference_named("ViT", "transformers")

@@ -10,11 +10,11 @@ from torch import nn
 from checkpoints_convert.fetching import hub
 from checkpoints_convert.proof.compare import Row, compare, difference, expand, in_dtype, observe
 from checkpoints_convert.proof.references import all_references, references
+from checkpoints_convert.proof.suite import reference_named, twins
 from checkpoints_convert.proof.verify import beside, redraw_all, verify
 from checkpoints_convert.reading.files import write_tensors
 from checkpoints_convert.tables import SYSTEMS
 from minimodels.errors import UserError
-from tests.systems.same import reference_named, twins
 
 INFINITE = float("inf")
 

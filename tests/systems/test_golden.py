@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from checkpoints_convert.proof.suite import reference_named
 from minimodels.errors import UserError
 from tests.golden import Case, fill, judge_one, read_case, run_case, thin
 from tests.golden.__main__ import main
-from tests.systems.same import reference_named
 
 CASES = sorted(path.parent for path in (Path(__file__).parents[1] / "golden").glob("*/*/config.json"))
 CLIP = Path(__file__).parents[1] / "golden" / "clip"

@@ -2,9 +2,9 @@
 
 import pytest
 
+from checkpoints_convert.proof.suite import reference_named, tiny, twins
 from minimodels.blocks import Attention
 from tests.systems.mutants import MUTANTS, SpelledOut, become, each
-from tests.systems.same import reference_named, tiny, twins
 
 pytestmark = pytest.mark.parity
 

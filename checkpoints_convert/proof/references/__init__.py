@@ -31,6 +31,24 @@ def strict_load(reference: "Reference", tensors: Mapping[str, Tensor], sizes: Si
 
 
 @dataclass(frozen=True)
+class Trial:
+    """Sizes and inputs on which both sides of a reference are compared.
+
+    Args:
+        changes: what differs from the reference's tiny sizes.
+        seed, batch: of all weights and inputs; how many inputs.
+        image_size: pictures of this height and width; None takes the trained size.
+        pairs: modules to compare where they are not the reference's own `pairs`.
+    """
+
+    changes: Sizes = field(default_factory=dict)
+    seed: int = 0
+    batch: int = 2
+    image_size: tuple[int, int] | None = None
+    pairs: Sequence[Pair] | None = None
+
+
+@dataclass(frozen=True)
 class Reference:
     """One of our models beside one library's.
 
@@ -43,6 +61,7 @@ class Reference:
         pairs: modules whose outputs must agree. `{i}` counts from 0 for as long as our model has such a module.
         told: sizes -> what our converter must be told.
         tiny: sizes for a second on a laptop, chosen so that every branch changes the answer.
+        trials: name -> where the parity suite compares the two.
         official: official name -> its sizes.
         open: the library's own way to take an official file's tensors.
     """
@@ -57,6 +76,7 @@ class Reference:
     run_reference: Callable[..., Outputs]
     pairs: Sequence[Pair]
     tiny: Sizes
+    trials: Mapping[str, Trial] = field(default_factory=lambda: {"tiny": Trial()})
     official: Mapping[str, Sizes] = field(default_factory=dict)
     told: Callable[[Sizes], dict[str, Any]] = lambda sizes: {}
     open: Callable[["Reference", Mapping[str, Tensor], Sizes], nn.Module] = strict_load

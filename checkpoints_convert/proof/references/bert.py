@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from checkpoints_convert.proof.references import Outputs, Reference, Sizes
+from checkpoints_convert.proof.references import Outputs, Reference, Sizes, Trial
 
 
 def build_bert(*, pooler: bool = True, **sizes: Any) -> nn.Module:
@@ -87,6 +87,10 @@ TINY: dict[str, Any] = {
 TINY_DISTIL: dict[str, Any] = {
     **{"dim": 24, "n_layers": 3, "n_heads": 3, "hidden_dim": 40, "vocab_size": 50, "max_position_embeddings": 14}
 }
+OTHER: dict[str, Any] = {
+    **{"hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 2, "layer_norm_eps": 1e-5},
+    **{"type_vocab_size": 3, "max_position_embeddings": 40, "pooler": False},
+}
 BASE: dict[str, Any] = {"vocab_size": 30522}
 LARGE = {**BASE, "hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
 SHARED: dict[str, Any] = {
@@ -96,12 +100,25 @@ SHARED: dict[str, Any] = {
     "told": told,
     "open": open_transformers,
 }
+TRIALS = {"tiny": Trial(), "tiny, batch 4": Trial(seed=1, batch=4)}
 REFERENCES = [
     Reference(
         *("BERT", "transformers", "bert", "transformers"),
         **SHARED,
         build=build_bert,
         tiny=TINY,
+        trials={
+            **TRIALS,
+            "other sizes": Trial(OTHER),
+            "other sizes, batch 4": Trial(OTHER, seed=1, batch=4),
+            # BERT-base's own width, heads and eps, one block deep and with a short vocabulary.
+            "widths of base": Trial(
+                {
+                    **{"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072},
+                    **{"num_hidden_layers": 1, "vocab_size": 300, "max_position_embeddings": 512},
+                }
+            ),
+        },
         pairs=[("norm", "embeddings.LayerNorm"), ("blocks.{i}", "encoder.layer.{i}")],
         official={
             "google-bert/bert-base-uncased": BASE,
@@ -114,6 +131,7 @@ REFERENCES = [
         **SHARED,
         build=build_distilbert,
         tiny=TINY_DISTIL,
+        trials=TRIALS,
         pairs=[("norm", "embeddings.LayerNorm"), ("blocks.{i}", "transformer.layer.{i}")],
         official={"distilbert/distilbert-base-uncased": {"vocab_size": 30522}},
     ),

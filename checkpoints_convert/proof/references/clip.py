@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from checkpoints_convert.proof.references import Outputs, Reference, Sizes, random_image
+from checkpoints_convert.proof.references import Outputs, Reference, Sizes, Trial, random_image
 
 
 def build_open_clip(*, config: str = "", **sizes: Any) -> nn.Module:
@@ -121,6 +121,49 @@ RESNET_PAIRS = [
     ("image_tower.attention_pool", "visual.attnpool"),
 ]
 TINY_TEXT = {"context_length": 9, "vocab_size": 60, "width": 32, "heads": 4, "layers": 2}
+TINY_VIT = {"image_size": 24, "patch_size": 8, "width": 48, "head_width": 16, "layers": 3}
+TINY_RESNET = {"image_size": 64, "layers": (1, 2, 1, 1), "width": 8, "head_width": 32}
+TINY_VISION = {
+    **{"hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 3, "num_attention_heads": 3},
+    **{"image_size": 24, "patch_size": 8},
+}
+TINY_TRANSFORMERS_TEXT = {
+    **{"hidden_size": 32, "intermediate_size": 72, "num_hidden_layers": 2, "num_attention_heads": 4},
+    **{"vocab_size": 60, "max_position_embeddings": 9},
+}
+
+
+def vit(**changes: Any) -> Trial:
+    """The tiny open_clip sizes with some numbers of the image tower changed."""
+    return Trial({"vision_cfg": {**TINY_VIT, **changes}}, batch=3)
+
+
+OPEN_CLIP_TRIALS = {
+    "QuickGELU": Trial(batch=3),
+    "GELU": Trial({"quick_gelu": False}, batch=3),
+    "patch 14, heads of 64": vit(patch_size=14, image_size=28, width=128, head_width=64),
+    "patch 16, narrow MLP": vit(patch_size=16, image_size=64, mlp_ratio=2.5),
+    "patch 32, one block": vit(patch_size=32, image_size=64, layers=1),
+    "long texts": Trial({"text_cfg": {**TINY_TEXT, "context_length": 77, "layers": 1}}, batch=3),
+}
+GELU = {"hidden_act": "gelu"}
+TRANSFORMERS_TRIALS = {
+    "QuickGELU": Trial(batch=3),
+    "GELU": Trial(
+        {"vision": {**TINY_VISION, **GELU}, "text": {**TINY_TRANSFORMERS_TEXT, **GELU}, "embed_dim": 12}, batch=3
+    ),
+    "patch 14": Trial({"vision": {**TINY_VISION, "patch_size": 14, "image_size": 42}}, batch=3),
+    # It has a wrong end-of-text id; transformers then takes the largest id, as OpenAI does.
+    "config of 2021": Trial({"text": {**TINY_TRANSFORMERS_TEXT, "eos_token_id": 2}}, batch=3),
+}
+RESNET_TRIALS = {
+    "every stage": Trial(batch=3),
+    "deeper, larger": Trial(
+        {"vision_cfg": {**TINY_RESNET, "image_size": 96, "layers": (2, 1, 2, 2), "width": 12, "head_width": 24}},
+        batch=3,
+    ),
+    "GELU texts": Trial({"quick_gelu": False}, batch=3),
+}
 
 
 def openai(config: str) -> Sizes:
@@ -159,10 +202,11 @@ REFERENCES = [
         ],
         tiny={
             "embed_dim": 20,
-            "vision_cfg": {"image_size": 24, "patch_size": 8, "width": 48, "head_width": 16, "layers": 3},
+            "vision_cfg": TINY_VIT,
             "text_cfg": TINY_TEXT,
             "quick_gelu": True,
         },
+        trials=OPEN_CLIP_TRIALS,
         official={
             "ViT-B/32": openai("ViT-B-32"),
             "ViT-B/16": openai("ViT-B-16"),
@@ -185,17 +229,8 @@ REFERENCES = [
             ("text_tower.norm", "text_model.final_layer_norm"),
         ],
         told=transformers_told,
-        tiny={
-            "vision": {
-                **{"hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 3, "num_attention_heads": 3},
-                **{"image_size": 24, "patch_size": 8},
-            },
-            "text": {
-                **{"hidden_size": 32, "intermediate_size": 72, "num_hidden_layers": 2, "num_attention_heads": 4},
-                **{"vocab_size": 60, "max_position_embeddings": 9},
-            },
-            "embed_dim": 20,
-        },
+        tiny={"vision": TINY_VISION, "text": TINY_TRANSFORMERS_TEXT, "embed_dim": 20},
+        trials=TRANSFORMERS_TRIALS,
         official={
             "openai/clip-vit-base-patch32": {"vision": {}, "text": {}},
             "openai/clip-vit-base-patch16": {"vision": {"patch_size": 16}, "text": {}},
@@ -210,10 +245,11 @@ REFERENCES = [
         pairs=[*RESNET_PAIRS, *TEXT_PAIRS],
         tiny={
             "embed_dim": 20,
-            "vision_cfg": {"image_size": 64, "layers": (1, 2, 1, 1), "width": 8, "head_width": 32},
+            "vision_cfg": TINY_RESNET,
             "text_cfg": TINY_TEXT,
             "quick_gelu": True,
         },
+        trials=RESNET_TRIALS,
         official={name: openai(name) for name in ("RN50", "RN101", "RN50x4", "RN50x16", "RN50x64")},
     ),
 ]

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from checkpoints_convert.proof.references import Outputs, Reference, Sizes, random_image
+from checkpoints_convert.proof.references import Outputs, Reference, Sizes, Trial, random_image
 
 TEXT_WEIGHT = 0.3
 
@@ -119,6 +119,14 @@ TINY_REFINED: dict[str, Any] = {
     "extract_layers": (1, 3),
     "use_complex_transposed_convolution": True,
 }
+OTHER: dict[str, Any] = {
+    "vision": {**TINY["vision"], "patch_size": 8, "image_size": 40, "num_hidden_layers": 5, "hidden_act": "gelu"},
+    "text": {**TEXT, "hidden_act": "gelu"},
+    "extract_layers": (1, 2, 3, 4),
+    "reduce_dim": 16,
+    "decoder_num_attention_heads": 2,
+}
+TRIALS = {"tiny": Trial(), "tiny, batch 3": Trial(seed=1, batch=3)}
 B16: dict[str, Any] = {"vision": {"patch_size": 16}, "text": {}}
 SHARED: dict[str, Any] = {
     "build": build_transformers,
@@ -140,12 +148,14 @@ REFERENCES = [
         *("CLIPSeg", "transformers", "clipseg", "transformers"),
         **SHARED,
         tiny=TINY,
+        trials={**TRIALS, "other sizes": Trial(OTHER), "other sizes, batch 3": Trial(OTHER, seed=1, batch=3)},
         official={"CIDAS/clipseg-rd64": B16, "CIDAS/clipseg-rd16": {**B16, "reduce_dim": 16}},
     ),
     Reference(
         *("CLIPSeg refined", "transformers", "clipseg", "transformers"),
         **SHARED,
         tiny=TINY_REFINED,
+        trials=TRIALS,
         official={"CIDAS/clipseg-rd64-refined": {**B16, "use_complex_transposed_convolution": True}},
     ),
 ]

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from checkpoints_convert.proof.references import Outputs, Reference, Sizes, random_image
+from checkpoints_convert.proof.references import Outputs, Reference, Sizes, Trial, random_image
 
 
 def build_timm(*, swiglu: bool = False, registers: int = 0, mlp_dim: int, **sizes: Any) -> nn.Module:
@@ -81,6 +81,7 @@ def inputs(arguments: Mapping[str, Any], generator: torch.Generator, batch: int)
     return {"image": random_image(generator, batch, arguments["image_size"], arguments["image_size"])}
 
 
+TRIALS = {"tiny": Trial(), "tiny, batch 3": Trial(seed=1, batch=3)}
 SIZES = {"small": (384, 12, 6), "base": (768, 12, 12), "large": (1024, 24, 16), "giant": (1536, 40, 24)}
 TINY_TIMM = {"img_size": 42, "patch_size": 14, "embed_dim": 24, "depth": 3, "num_heads": 3, "mlp_dim": 40}
 TINY_TRANSFORMERS = {
@@ -103,7 +104,9 @@ def transformers_sizes(size: str, registers: int) -> dict[str, Any]:
     return {**numbers, "use_swiglu_ffn": size == "giant", "registers": registers}
 
 
-def timm_reference(model: str, tiny: dict[str, Any], official: dict[str, Any]) -> Reference:
+def timm_reference(
+    model: str, tiny: dict[str, Any], official: dict[str, Any], trials: Mapping[str, Trial] | None = None
+) -> Reference:
     """One of the three kinds beside timm."""
     return Reference(
         *(model, "timm", "dinov2", "timm"),
@@ -114,11 +117,14 @@ def timm_reference(model: str, tiny: dict[str, Any], official: dict[str, Any]) -
         pairs=[("blocks.{i}", "blocks.{i}"), ("norm", "norm")],
         told=lambda sizes: {"num_heads": sizes["num_heads"]},
         tiny={**TINY_TIMM, **tiny},
+        trials={**TRIALS, **(trials or {})},
         official=official,
     )
 
 
-def transformers_reference(model: str, tiny: dict[str, Any], official: dict[str, Any]) -> Reference:
+def transformers_reference(
+    model: str, tiny: dict[str, Any], official: dict[str, Any], trials: Mapping[str, Trial] | None = None
+) -> Reference:
     """One of the three kinds beside transformers."""
     return Reference(
         *(model, "transformers", "dinov2", "transformers_v5"),
@@ -129,6 +135,7 @@ def transformers_reference(model: str, tiny: dict[str, Any], official: dict[str,
         pairs=[("blocks.{i}", "encoder.layer.{i}"), ("norm", "layernorm")],
         told=lambda sizes: {"num_heads": sizes["num_attention_heads"]},
         tiny={**TINY_TRANSFORMERS, **tiny},
+        trials={**TRIALS, **(trials or {})},
         official=official,
         open=open_transformers,
     )
@@ -144,11 +151,24 @@ def official(library: str, sizes: tuple[str, ...], registers: int) -> dict[str, 
 
 
 MLP, GATED = ("small", "base", "large"), ("giant",)
+SMALLEST = "two patches a side, one block, one head, one register"
+SMALLEST_TIMM = Trial(
+    {"img_size": 16, "patch_size": 8, "embed_dim": 20, "depth": 1, "num_heads": 1, "registers": 1}, batch=3
+)
+SMALLEST_TRANSFORMERS = Trial(
+    {
+        **{"image_size": 16, "patch_size": 8, "hidden_size": 20, "num_hidden_layers": 1, "num_attention_heads": 1},
+        "registers": 1,
+    },
+    batch=3,
+)
 REFERENCES = [
     timm_reference("DINOv2", {}, official("timm", MLP, 0)),
-    timm_reference("DINOv2 registers", {"registers": 4}, official("timm", MLP, 4)),
+    timm_reference("DINOv2 registers", {"registers": 4}, official("timm", MLP, 4), {SMALLEST: SMALLEST_TIMM}),
     timm_reference("DINOv2 SwiGLU", {"swiglu": True, "mlp_dim": 32}, official("timm", GATED, 0)),
     transformers_reference("DINOv2", {}, official("transformers", MLP, 0)),
-    transformers_reference("DINOv2 registers", {"registers": 4}, official("transformers", MLP, 4)),
+    transformers_reference(
+        "DINOv2 registers", {"registers": 4}, official("transformers", MLP, 4), {SMALLEST: SMALLEST_TRANSFORMERS}
+    ),
     transformers_reference("DINOv2 SwiGLU", {"use_swiglu_ffn": True}, official("transformers", GATED, 0)),
 ]

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from checkpoints_convert.proof.references import Outputs, Reference, Sizes, random_image
+from checkpoints_convert.proof.references import Outputs, Reference, Sizes, Trial, random_image
 
 
 def build_transformers(*, vision: Sizes, prompt: Sizes, decoder: Sizes) -> nn.Module:
@@ -145,6 +145,10 @@ REFERENCES = [
             ("mask_decoder.blocks.{i}", "mask_decoder.transformer.layers.{i}", flat),
         ],
         tiny=TINY,
+        trials={
+            **{"tiny": Trial(), "tiny, batch 3": Trial(seed=1, batch=3)},
+            **{"other sizes": Trial(OTHER), "other sizes, batch 3": Trial(OTHER, seed=1, batch=3)},
+        },
         official={"facebook/sam-vit-base": BASE, "facebook/sam-vit-large": LARGE, "facebook/sam-vit-huge": HUGE},
     )
 ]

@@ -8,7 +8,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from checkpoints_convert.proof.compare import Pair
-from checkpoints_convert.proof.references import Outputs, Reference, Sizes, random_image
+from checkpoints_convert.proof.references import Outputs, Reference, Sizes, Trial, random_image
 
 
 def build_timm(**sizes: Any) -> nn.Module:
@@ -123,6 +123,49 @@ BASE = {"embed_dim": 128, "depths": (2, 2, 18, 2), "num_heads": (4, 8, 16, 32)}
 LARGE = {"embed_dim": 192, "depths": (2, 2, 18, 2), "num_heads": (6, 12, 24, 48)}
 AT_384 = {"window_size": 12}
 
+
+def lying(height: int, width: int) -> Callable[[Tensor], Tensor]:
+    """transformers' tokens of a picture of this size back to a map: the first side that fits."""
+
+    def as_map(tokens: Tensor) -> Tensor:
+        sides = [(-(-height // step), -(-width // step)) for step in (2, 4, 8, 16)]
+        h, w = next((h, w) for h, w in sides if h * w == tokens.shape[1])
+        return rearrange(tokens, "b (h w) d -> b h w d", h=h, w=w)
+
+    return as_map
+
+
+def timm_trial(**changes: Any) -> Trial:
+    """Some sizes changed, three pictures, and the pairs for so many stages."""
+    return Trial(changes, batch=3, pairs=timm_pairs(len(changes.get("depths", NARROW["depths"]))))
+
+
+TIMM_TRIALS = {
+    "the last map smaller than its window": timm_trial(),
+    "two stages, not square": timm_trial(img_size=(32, 48), depths=(2, 2), num_heads=(3, 6), embed_dim=24),
+    "window 3, patch 4": timm_trial(img_size=48, patch_size=4, window_size=3, depths=(3, 2), num_heads=(1, 2)),
+    "one window a map": timm_trial(img_size=8, depths=(2, 2), num_heads=(3, 2)),
+    "narrow MLP": timm_trial(mlp_ratio=1.5, depths=(2, 1), num_heads=(3, 6)),
+    "no head": timm_trial(num_classes=0, depths=(1, 2, 1), num_heads=(3, 6, 2)),
+    "window 7 at 112 pixels": timm_trial(
+        img_size=112, patch_size=4, window_size=7, depths=(2, 2, 2), num_heads=(1, 2, 3), embed_dim=6
+    ),
+}
+# Maps are padded to whole windows, merges to pairs; the last map of 38 pixels is one window, unshifted.
+TRANSFORMERS_TRIALS = {
+    f"{h} x {w}, batch {batch}": Trial(batch=batch, image_size=(h, w), pairs=transformers_pairs(3, lying(h, w)))
+    for h, w in ((38, 38), (60, 46), (41, 77), (95, 42))
+    for batch in (1, 3)
+}
+# Always shifted, the window never shrunk: 9 pixels give maps of 5, 3, 2 and 1 tokens, each one padded window.
+BACKBONE_TRIALS = {
+    f"{h} x {w}, window {window}": Trial(
+        {"window_size": window}, image_size=(h, w), pairs=transformers_pairs(4, lying(h, w))[:-1]
+    )
+    for h, w in ((37, 37), (9, 9), (1, 1), (3, 90), (64, 40))
+    for window in (3, 5)
+}
+
 REFERENCES = [
     Reference(
         *("Swin", "timm", "swin", "timm"),
@@ -133,6 +176,7 @@ REFERENCES = [
         pairs=timm_pairs(),
         told=timm_told,
         tiny={**NARROW, **TIMM_TINY},
+        trials=TIMM_TRIALS,
         official={
             "timm/swin_tiny_patch4_window7_224.ms_in1k": TINY,
             "timm/swin_base_patch4_window7_224.ms_in22k_ft_in1k": BASE,
@@ -148,6 +192,7 @@ REFERENCES = [
         pairs=transformers_pairs(3),
         told=transformers_told,
         tiny={**THREE, **TRANSFORMERS_TINY},
+        trials=TRANSFORMERS_TRIALS,
         official={"microsoft/swin-tiny-patch4-window7-224": {**TINY, "num_labels": 1000}},
         open=open_transformers,
     ),
@@ -159,6 +204,7 @@ REFERENCES = [
         run_reference=run_backbone,
         pairs=transformers_pairs(4)[:-1],
         tiny={**NARROW, **BACKBONE_TINY},
+        trials=BACKBONE_TRIALS,
         open=open_transformers,
     ),
 ]

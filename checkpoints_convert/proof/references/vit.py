@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from checkpoints_convert.proof.references import Outputs, Reference, Sizes, random_image
+from checkpoints_convert.proof.references import Outputs, Reference, Sizes, Trial, random_image
 
 
 def build_timm(**sizes: Any) -> nn.Module:
@@ -79,6 +79,31 @@ def augreg(embed_dim: int, depth: int, num_heads: int) -> dict[str, int]:
     return {"embed_dim": embed_dim, "depth": depth, "num_heads": num_heads}
 
 
+MEAN = {"global_pool": "avg"}
+TIMM_TRIALS = {
+    "patch 8, class token": Trial(batch=3),
+    "patch 14, mean of the patches, norm behind it": Trial({**MEAN, "patch_size": 14, "img_size": (28, 42)}, batch=3),
+    "patch 16, mean, norm before it": Trial(
+        {**MEAN, "patch_size": 16, "img_size": (48, 32), "fc_norm": False}, batch=3
+    ),
+    "patch 32, no class token": Trial({**MEAN, "patch_size": 32, "img_size": (64, 96), "class_token": False}, batch=3),
+    "no class token, norm before the mean": Trial({**MEAN, "class_token": False, "fc_norm": False}, batch=3),
+    "no head": Trial({"num_classes": 0}, batch=3),
+    "no head, mean": Trial({**MEAN, "num_classes": 0}, batch=3),
+    "no bias in q, k, v": Trial({"qkv_bias": False, "mlp_ratio": 1.5}, batch=3),
+    "one head, one block": Trial({"num_heads": 1, "depth": 1}, batch=3),
+}
+# interpolate_pos_encoding never smooths. 16 x 64 has as many patches as the trained 32 x 32; resized it is.
+OTHER_SIZES = ((32, 32), (16, 64), (24, 40), (48, 8), (64, 72))
+TRANSFORMERS_TRIALS = {
+    "classifier": Trial(batch=3),
+    "patch 14": Trial({"patch_size": 14, "image_size": (42, 28)}, batch=3),
+    "patch 32, square": Trial({"patch_size": 32, "image_size": 64}, batch=3),
+    "no bias in q, k, v": Trial({"qkv_bias": False}, batch=3),
+    "another epsilon": Trial({"layer_norm_eps": 1e-6}, batch=3),
+    **{f"{size[0]} x {size[1]} for 32 x 32": Trial({"image_size": 32}, image_size=size) for size in OTHER_SIZES},
+}
+
 REFERENCES = [
     Reference(
         *("ViT", "timm", "vit", "timm"),
@@ -89,6 +114,7 @@ REFERENCES = [
         pairs=[("blocks.{i}", "blocks.{i}"), ("norm", "norm"), ("pool_norm", "fc_norm"), ("head", "head")],
         told=timm_told,
         tiny={"img_size": (16, 24), "patch_size": 8, "embed_dim": 24, "depth": 3, "num_heads": 3, "num_classes": 5},
+        trials=TIMM_TRIALS,
         official={
             "timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k": augreg(192, 12, 3),
             "timm/vit_small_patch16_224.augreg_in21k_ft_in1k": augreg(384, 12, 6),
@@ -108,6 +134,7 @@ REFERENCES = [
             **{"image_size": (16, 24), "patch_size": 8, "hidden_size": 24, "num_hidden_layers": 3, "num_labels": 5},
             **{"num_attention_heads": 3, "intermediate_size": 40},
         },
+        trials=TRANSFORMERS_TRIALS,
         official={
             "google/vit-base-patch16-224": {
                 **{"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "num_labels": 1000},

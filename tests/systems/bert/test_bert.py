@@ -8,12 +8,11 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import nn
 
-from checkpoints_convert.proof.references.bert import BASE, TINY, TINY_DISTIL
+from checkpoints_convert.proof.suite import reference_named, twins
 from checkpoints_convert.proof.verify import beside, difference, redraw_all
 from minimodels.bert import BERT
 from minimodels.blocks import Attention, Block, QuickGELU
 from minimodels.errors import UserError
-from tests.systems.same import reference_named, twins
 
 REFERENCE = reference_named("BERT", "transformers")
 DISTIL = reference_named("DistilBERT", "transformers")
@@ -37,28 +36,6 @@ def texts(rows: int = 3, length: int = 9, vocab_size: int = 50) -> tuple[torch.T
 
 # ---------------------------------------------------------------- parity
 
-OTHER = {
-    **TINY,
-    **{"hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 2, "layer_norm_eps": 1e-5},
-    **{"type_vocab_size": 3, "max_position_embeddings": 40, "pooler": False},
-}
-
-
-@pytest.mark.parity
-@pytest.mark.parametrize("sizes", [TINY, OTHER], ids=["tiny", "other sizes"])
-@pytest.mark.parametrize("seed, batch", [(0, 2), (1, 4)])
-def test_bert_same_as_transformers(sizes, seed, batch, device):
-    comparison = twins(REFERENCE, sizes, device=device, seed=seed, batch=batch).assert_same()
-    compared = {row.ours for row in comparison.rows}
-    assert {"norm", "blocks.0", "blocks.1", "tokens", "tokens, no mask"} <= compared
-    assert ("pooled" in compared) == (sizes is TINY)
-
-
-@pytest.mark.parity
-@pytest.mark.parametrize("seed, batch", [(0, 2), (1, 4)])
-def test_distilbert_same_as_transformers(seed, batch, device):
-    twins(DISTIL, TINY_DISTIL, device=device, seed=seed, batch=batch).assert_same()
-
 
 @pytest.mark.parity
 def test_without_token_types_all_are_of_the_first_text():
@@ -68,14 +45,6 @@ def test_without_token_types_all_are_of_the_first_text():
         expected = twin.theirs.double()(input_ids=ids, attention_mask=mask).last_hidden_state
         assert difference(twin.ours.double()(ids, mask), expected) <= 1e-10
         assert difference(twin.ours(ids, mask.bool()), expected) <= 1e-10
-
-
-@pytest.mark.parity
-def test_widths_of_base(device):
-    """BERT-base's own width, heads and eps, one block deep and with a short vocabulary."""
-    sizes = {**BASE, "vocab_size": 300, "num_hidden_layers": 1}
-    comparison = twins(REFERENCE, sizes, device=device).assert_same()
-    assert comparison.largest("block") <= 1e-10
 
 
 @pytest.mark.parity

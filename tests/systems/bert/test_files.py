@@ -9,6 +9,7 @@ from checkpoints_convert import build, export
 from checkpoints_convert.fetching import hub
 from checkpoints_convert.load import load
 from checkpoints_convert.proof.references.bert import TINY, TINY_DISTIL
+from checkpoints_convert.proof.suite import twins
 from checkpoints_convert.proof.verify import difference, redraw_all
 from checkpoints_convert.tables import SYSTEMS
 from checkpoints_convert.tables import bert as table
@@ -17,7 +18,6 @@ from minimodels.errors import UserError
 from minimodels.stored import models
 from minimodels.words.word_piece import SPECIALS, WordPieceTokenizer
 from tests.systems.bert.test_bert import DISTIL, REFERENCE, SMALL, small
-from tests.systems.same import twins
 
 # ---------------------------------------------------------------- files
 

@@ -3,64 +3,15 @@
 import pytest
 import torch
 
+from checkpoints_convert.proof.suite import reference_named, twins
 from checkpoints_convert.proof.verify import beside
 from minimodels.clip import CLIP
 from minimodels.errors import UserError
-from tests.systems.same import reference_named, tiny, twins
 
 pytestmark = pytest.mark.parity
 OPEN_CLIP = reference_named("CLIP ViT", "open_clip")
 TRANSFORMERS = reference_named("CLIP ViT", "transformers")
 RESNET = reference_named("CLIP ResNet", "open_clip")
-
-
-def other(reference, part, **changes):
-    """The tiny sizes with some numbers of one tower changed."""
-    return tiny(reference, **{part: {**reference.tiny[part], **changes}})
-
-
-OPEN_CLIP_SIZES = {
-    "QuickGELU": tiny(OPEN_CLIP),
-    "GELU": tiny(OPEN_CLIP, quick_gelu=False),
-    "patch 14, heads of 64": other(OPEN_CLIP, "vision_cfg", patch_size=14, image_size=28, width=128, head_width=64),
-    "patch 16, narrow MLP": other(OPEN_CLIP, "vision_cfg", patch_size=16, image_size=64, mlp_ratio=2.5),
-    "patch 32, one block": other(OPEN_CLIP, "vision_cfg", patch_size=32, image_size=64, layers=1),
-    "long texts": other(OPEN_CLIP, "text_cfg", context_length=77, layers=1),
-}
-
-
-@pytest.mark.parametrize("sizes", OPEN_CLIP_SIZES.values(), ids=OPEN_CLIP_SIZES.keys())
-def test_open_clip(sizes, device):
-    twins(OPEN_CLIP, sizes, device=device, batch=3).assert_same()
-
-
-TRANSFORMERS_SIZES = {
-    "QuickGELU": tiny(TRANSFORMERS),
-    "GELU": {
-        **{"vision": {**TRANSFORMERS.tiny["vision"], "hidden_act": "gelu"}, "embed_dim": 12},
-        **{"text": {**TRANSFORMERS.tiny["text"], "hidden_act": "gelu"}},
-    },
-    "patch 14": other(TRANSFORMERS, "vision", patch_size=14, image_size=42),
-    "config of 2021": other(TRANSFORMERS, "text", eos_token_id=2),
-}
-
-
-@pytest.mark.parametrize("sizes", TRANSFORMERS_SIZES.values(), ids=TRANSFORMERS_SIZES.keys())
-def test_transformers(sizes, device):
-    """The config of 2021 has a wrong end-of-text id; transformers then takes the largest id, as OpenAI does."""
-    twins(TRANSFORMERS, sizes, device=device, batch=3).assert_same()
-
-
-RESNET_SIZES = {
-    "every stage": tiny(RESNET),
-    "deeper, larger": other(RESNET, "vision_cfg", image_size=96, layers=(2, 1, 2, 2), width=12, head_width=24),
-    "GELU texts": tiny(RESNET, quick_gelu=False),
-}
-
-
-@pytest.mark.parametrize("sizes", RESNET_SIZES.values(), ids=RESNET_SIZES.keys())
-def test_resnet(sizes, device):
-    twins(RESNET, sizes, device=device, batch=3).assert_same()
 
 
 def test_logits_are_those_of_the_libraries(device):

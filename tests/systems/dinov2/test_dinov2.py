@@ -15,6 +15,7 @@ from torch import nn
 from checkpoints_convert import build, export, load
 from checkpoints_convert.proof.compare import difference
 from checkpoints_convert.proof.references.dinov2 import REFERENCES
+from checkpoints_convert.proof.suite import reference_named
 from checkpoints_convert.proof.verify import beside, redraw_all
 from minimodels.blocks import MLP, Block
 from minimodels.dinov2 import DINOv2, ScaledBlock, SwiGLU, to_grid
@@ -24,7 +25,6 @@ from minimodels.pixels.preprocess_tensor import TensorPreprocess
 from minimodels.stored import models
 from tests.golden import dinov2, read_case, run_case
 from tests.systems.mutants import HeadsInterleaved, NoScale, become, each
-from tests.systems.same import reference_named, twins
 
 CASES = ["tiny", "tiny_up", "tiny_native", "tiny_same_count", "tiny_reg", "tiny_swiglu"]
 SMALL = {"image_size": 20, "patch_size": 4, "embed_dim": 24, "depth": 3, "num_heads": 3, "mlp_dim": 48}
@@ -52,27 +52,6 @@ def test_official_numbers(root, name, device):
     with torch.no_grad():
         lines = run_case(read_case(root / "tests/golden/dinov2" / name), device)
     assert all(line.ok is not False for line in lines), "\n".join(map(str, lines))
-
-
-@pytest.mark.parity
-@pytest.mark.parametrize("reference", REFERENCES, ids=lambda reference: f"{reference.model}, {reference.library}")
-@pytest.mark.parametrize("seed, batch", [(0, 2), (1, 3)])
-def test_same_as_the_libraries(reference, seed, batch, device):
-    comparison = twins(reference, device=device, seed=seed, batch=batch).assert_same()
-    assert {"image", "blocks.0", "blocks.2", "norm", "class token", "patches", "prenorm"} <= {
-        row.ours for row in comparison.rows
-    }
-
-
-@pytest.mark.parity
-@pytest.mark.parametrize("library", ["timm", "transformers"])
-def test_other_sizes_of_model(library, device):
-    """Two patches a side, another patch size, one block, one head, one register."""
-    reference = reference_named("DINOv2 registers", library)
-    timm = {"img_size": 16, "patch_size": 8, "embed_dim": 20, "depth": 1, "num_heads": 1, "registers": 1}
-    names = {"image_size": 16, "patch_size": 8, "hidden_size": 20, "num_hidden_layers": 1, "num_attention_heads": 1}
-    sizes = timm if library == "timm" else {**names, "registers": 1}
-    twins(reference, {**reference.tiny, **sizes}, device=device, batch=3).assert_same()
 
 
 @pytest.mark.parity

@@ -6,13 +6,13 @@ import torch
 from checkpoints_convert import build, export
 from checkpoints_convert.load import load
 from checkpoints_convert.proof.references.sam import OTHER, TINY, open_transformers
+from checkpoints_convert.proof.suite import twins
 from checkpoints_convert.proof.verify import difference
 from minimodels.errors import UserError
 from minimodels.pixels.preprocess_padded import MEAN_255, PaddedPreprocess
 from minimodels.stored import models
 from tests.golden import fill, read_case
 from tests.systems.sam.test_sam import REFERENCE, SMALL, pictures, prompts, small
-from tests.systems.same import twins
 
 
 def same_state(a, b) -> None:

@@ -8,12 +8,12 @@ from safetensors.torch import save_file
 from checkpoints_convert import build, export, load
 from checkpoints_convert.proof.compare import difference
 from checkpoints_convert.proof.references.swin import BACKBONE_TINY, NARROW, THREE
+from checkpoints_convert.proof.suite import reference_named, tiny, twins
 from checkpoints_convert.proof.verify import redraw_all
 from checkpoints_convert.tables.swin import SYSTEM, resize_table
 from minimodels.errors import UserError
 from minimodels.stored.models import open_file, save
 from minimodels.swin import Swin, SwinBackbone, same_region, split_windows
-from tests.systems.same import reference_named, tiny, twins
 
 TIMM, TRANSFORMERS = reference_named("Swin", "timm"), reference_named("Swin", "transformers")
 BACKBONE = reference_named("Swin backbone", "transformers")

@@ -1,19 +1,17 @@
 """Swin against timm and transformers: every block, merge and gradient, both flavours, odd sizes; and its mutants."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import nn
 
-from checkpoints_convert.proof.references.swin import BASE, transformers_pairs
+from checkpoints_convert.proof.references.swin import BASE
+from checkpoints_convert.proof.suite import reference_named, twins
 from checkpoints_convert.proof.verify import beside, difference, redraw_all
 from minimodels import swin as swin_file
 from minimodels.errors import UserError
 from minimodels.swin import FittedBlock, PatchMerging, Swin, SwinBackbone, SwinBlock, WindowAttention
-from tests.systems.same import reference_named, tiny, twins
 
 TIMM, TRANSFORMERS = reference_named("Swin", "timm"), reference_named("Swin", "transformers")
 BACKBONE = reference_named("Swin backbone", "transformers")
@@ -29,67 +27,7 @@ def backbone(seed: int = 0, **changes) -> SwinBackbone:
     return redraw_all(SwinBackbone(**{**SMALL, **changes}), seed).double()
 
 
-def lying(height: int, width: int):
-    """transformers' tokens of a picture of this size back to a map: the first side that fits."""
-
-    def as_map(tokens: torch.Tensor) -> torch.Tensor:
-        sides = [(-(-height // step), -(-width // step)) for step in (2, 4, 8, 16)]
-        h, w = next((h, w) for h, w in sides if h * w == tokens.shape[1])
-        return rearrange(tokens, "b (h w) d -> b h w d", h=h, w=w)
-
-    return as_map
-
-
 # ---------------------------------------------------------------- parity
-
-TIMM_SIZES = {
-    "the last map smaller than its window": {},
-    "two stages, not square": {
-        **{"img_size": (32, 48), "depths": (2, 2), "num_heads": (3, 6), "embed_dim": 24},
-    },
-    "window 3, patch 4": {
-        **{"img_size": 48, "patch_size": 4, "window_size": 3, "depths": (3, 2), "num_heads": (1, 2)},
-    },
-    "one window a map": {"img_size": 8, "depths": (2, 2), "num_heads": (3, 2)},
-    "narrow MLP": {"mlp_ratio": 1.5, "depths": (2, 1), "num_heads": (3, 6)},
-    "no head": {"num_classes": 0, "depths": (1, 2, 1), "num_heads": (3, 6, 2)},
-    "window 7 at 112 pixels": {
-        **{"img_size": 112, "patch_size": 4, "window_size": 7, "depths": (2, 2, 2), "num_heads": (1, 2, 3)},
-        **{"embed_dim": 6},
-    },
-}
-
-
-def pairs_of(sizes):
-    """timm's pairs for so many stages."""
-    stages = len(sizes["depths"])
-    wanted = [pair for pair in TIMM.pairs if pair[0].split(".")[0] != "stages" or int(pair[0].split(".")[1]) < stages]
-    return [pair for pair in wanted if pair[0] != f"stages.{stages - 1}.merge"]
-
-
-@pytest.mark.parity
-@pytest.mark.parametrize("changes", TIMM_SIZES.values(), ids=TIMM_SIZES.keys())
-def test_same_as_timm(changes, device):
-    sizes = tiny(TIMM, **changes)
-    twins(replace(TIMM, pairs=pairs_of(sizes)), sizes, device=device, batch=3).assert_same()
-
-
-@pytest.mark.parity
-@pytest.mark.parametrize("image_size", [(38, 38), (60, 46), (41, 77), (95, 42)])
-@pytest.mark.parametrize("batch", [1, 3])
-def test_same_as_transformers_at_any_size(image_size, batch, device):
-    """Maps are padded to whole windows, merges to pairs; the last map of 38 pixels is one window, unshifted."""
-    reference = replace(TRANSFORMERS, pairs=transformers_pairs(3, lying(*image_size)))
-    twins(reference, device=device, batch=batch, image_size=image_size).assert_same()
-
-
-@pytest.mark.parity
-@pytest.mark.parametrize("image_size", [(37, 37), (9, 9), (1, 1), (3, 90), (64, 40)])
-@pytest.mark.parametrize("window_size", [3, 5])
-def test_backbone_same_as_transformers_at_any_size(image_size, window_size, device):
-    """Always shifted, the window never shrunk: 9 pixels give maps of 5, 3, 2 and 1 tokens, each one padded window."""
-    reference = replace(BACKBONE, pairs=transformers_pairs(4, lying(*image_size))[:-1])
-    twins(reference, tiny(BACKBONE, window_size=window_size), device=device, image_size=image_size).assert_same()
 
 
 @pytest.mark.parity

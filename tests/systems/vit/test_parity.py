@@ -7,33 +7,12 @@ import torch
 from safetensors.torch import load_file
 
 from checkpoints_convert import build
+from checkpoints_convert.proof.suite import reference_named, tiny, twins
 from checkpoints_convert.proof.verify import beside, difference
-from tests.systems.same import reference_named, tiny, twins
 
 pytestmark = pytest.mark.parity
 TIMM = reference_named("ViT", "timm")
 TRANSFORMERS = reference_named("ViT", "transformers")
-
-TIMM_SIZES = {
-    "patch 8, class token": {},
-    "patch 14, mean of the patches, norm behind it": {"patch_size": 14, "img_size": (28, 42), "global_pool": "avg"},
-    "patch 16, mean, norm before it": {
-        **{"patch_size": 16, "img_size": (48, 32), "global_pool": "avg", "fc_norm": False},
-    },
-    "patch 32, no class token": {
-        **{"patch_size": 32, "img_size": (64, 96), "global_pool": "avg", "class_token": False},
-    },
-    "no class token, norm before the mean": {"global_pool": "avg", "class_token": False, "fc_norm": False},
-    "no head": {"num_classes": 0},
-    "no head, mean": {"num_classes": 0, "global_pool": "avg"},
-    "no bias in q, k, v": {"qkv_bias": False, "mlp_ratio": 1.5},
-    "one head, one block": {"num_heads": 1, "depth": 1},
-}
-
-
-@pytest.mark.parametrize("changes", TIMM_SIZES.values(), ids=TIMM_SIZES.keys())
-def test_timm(changes, device):
-    twins(TIMM, tiny(TIMM, **changes), device=device, batch=3).assert_same()
 
 
 @pytest.mark.parametrize("image_size", [(16, 24), (24, 16), (48, 56), (8, 8), (8, 48), (64, 16)])
@@ -61,26 +40,6 @@ def test_one_column_of_patches():
     expected = torch.nn.functional.interpolate(one_row_wide, size=(8, 1), **how)
     # Ours is float32, as timm's: 16 terms, so 16 roundings of 6e-8 of numbers up to 2.
     assert difference(ours.positions((8, 1)), expected[0, :, :, 0].T) <= 2e-6
-
-
-TRANSFORMERS_SIZES = {
-    "classifier": {},
-    "patch 14": {"patch_size": 14, "image_size": (42, 28)},
-    "patch 32, square": {"patch_size": 32, "image_size": 64},
-    "no bias in q, k, v": {"qkv_bias": False},
-    "another epsilon": {"layer_norm_eps": 1e-6},
-}
-
-
-@pytest.mark.parametrize("changes", TRANSFORMERS_SIZES.values(), ids=TRANSFORMERS_SIZES.keys())
-def test_transformers(changes, device):
-    twins(TRANSFORMERS, tiny(TRANSFORMERS, **changes), device=device, batch=3).assert_same()
-
-
-@pytest.mark.parametrize("image_size", [(32, 32), (16, 64), (24, 40), (48, 8), (64, 72)])
-def test_transformers_at_other_sizes(image_size, device):
-    """interpolate_pos_encoding never smooths. 16 x 64 has as many patches as the trained 32 x 32; resized it is."""
-    twins(TRANSFORMERS, tiny(TRANSFORMERS, image_size=32), device=device, image_size=image_size).assert_same()
 
 
 def test_transformers_backbone(device):
