@@ -20,7 +20,8 @@ from checkpoints_convert.reading.files import Checkpoint, read_tensors, write_te
 from checkpoints_convert.tables import SYSTEMS
 from minimodels.errors import UserError
 from minimodels.stored import embedded, models
-from minimodels.terminal.door import Parser, check_device, guarded
+from minimodels.terminal.door import check_device
+from minimodels.terminal.parser import Parser, guarded
 from minimodels.terminal.printing import notice
 
 DTYPES = ("float64", "float32", "float16", "bfloat16")

@@ -13,13 +13,11 @@ from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
-import ot
 import torch
 import torch.nn.functional as F
 from einops import einsum, rearrange, reduce
 from jaxtyping import Bool, Float, Int
 from PIL import Image
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from minimodels.errors import UserError
@@ -66,6 +64,8 @@ def assign(similarity: Float[Tensor, "rows columns"]) -> tuple[Int[Tensor, "pair
 
     Exact (the Hungarian problem); min(rows, columns) pairs, rows ascending.
     """
+    from scipy.optimize import linear_sum_assignment  # slow to import
+
     rows, columns = linear_sum_assignment(similarity.cpu().numpy(), maximize=True)
     return torch.from_numpy(rows), torch.from_numpy(columns)
 
@@ -233,6 +233,8 @@ def transport_scores(cost: Float[Tensor, "marked N"], patches: Bool[Tensor, "M N
 
     Exact (a linear programme, by POT). Proposals that touch the same patches are solved once.
     """
+    import ot  # slow to import
+
     different, which = np.unique(patches.cpu().numpy(), axis=0, return_inverse=True)
     table = cost.cpu().double().numpy()
     scores = [1 - ot.emd2([], [], table[:, columns], numItermax=LIMIT) for columns in different]

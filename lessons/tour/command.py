@@ -19,6 +19,7 @@ from minimodels.errors import UserError
 from minimodels.errors.aside import write_aside
 from minimodels.pixels.opening import save_picture
 from minimodels.terminal import door
+from minimodels.terminal.parser import Parser, guarded, whole_number
 from minimodels.terminal.printing import printable
 
 STAGES: tuple[tuple[str, Callable[[Tour], Section]], ...] = (
@@ -34,17 +35,17 @@ STAGES: tuple[tuple[str, Callable[[Tour], Section]], ...] = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the tour. Exit code 0; 1 when something that must hold does not; 2 for a mistake that can be put right."""
-    return door.guarded(lambda: run(read_options(arguments)))
+    return guarded(lambda: run(read_options(arguments)))
 
 
 def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     about = "The small models at work on sticker scenes, and the proof that they are right. Offline, under 90 seconds."
-    parser = door.Parser(prog="python -m lessons tour", description=about)
+    parser = Parser(prog="python -m lessons tour", description=about)
     parser.add_argument(
         "-o", "--output", default="tour", metavar="DIR", help="where pictures and report go (default tour)"
     )
-    parser.add_argument("--scenes", type=door.whole_number, default=500, metavar="N", help="to search in (default 500)")
+    parser.add_argument("--scenes", type=whole_number, default=500, metavar="N", help="to search in (default 500)")
     door.add_model_options(parser)
     parser.set_defaults(load_official=load)
     return parser.parse_args(arguments)

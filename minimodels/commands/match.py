@@ -1,4 +1,4 @@
-"""`python -m minimodels match`: this object in this picture, where is it in those? (lessons 5.2 and 5.3)."""
+"""`python -m minimodels match`: where in these pictures is the object marked in that one? (lessons 5.2 and 5.3)."""
 
 import argparse
 import copy
@@ -24,6 +24,7 @@ from minimodels.pixels.opening import check_ending, open_image, save_picture
 from minimodels.sam import SAM
 from minimodels.stored import tiny_matcher
 from minimodels.terminal import door
+from minimodels.terminal.parser import whole_number
 from minimodels.terminal.printing import notice, printable
 from minimodels.vit import ViT
 from minimodels.words.templates import sticker_model
@@ -64,22 +65,18 @@ class Shown(NamedTuple):
     pixels: Float[Tensor, "3 side side"]
 
 
-def add_parser(commands: Any) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser = commands.add_parser(
-        "match",
-        help="where in these pictures is the object marked in that one?",
-        usage="%(prog)s REF MASK TARGET [TARGET ...] [options]\n       %(prog)s REF TARGET [options]",
-        description="One picture with one object marked; Matcher finds the object in others, without any training.",
-        epilog=EXAMPLES,
-    )
+    parser.usage = "%(prog)s REF MASK TARGET [TARGET ...] [options]\n       %(prog)s REF TARGET [options]"
+    parser.description = "One picture with one object marked; Matcher finds the object in others, without any training."
+    parser.epilog = EXAMPLES
     add = parser.add_argument
     add("reference", metavar="REF", help="a picture that shows the object")
     add("others", nargs="+", metavar="MASK TARGET", help="REF's mask, white where the object is, or -; then pictures")
     add("--both-ways", action="store_true", help="mark REF in turn by what was found, and print how well that agrees")
     add("--setting", choices=SETTINGS, help="things of a kind, one whole object, or a part of one")
     add("--least", type=float, metavar="SCORE", help="a best score below it means that the object is not there")
-    add("--size", type=door.whole_number, metavar="N", help="pixels a side that the pictures are resized to")
+    add("--size", type=whole_number, metavar="N", help="pixels a side that the pictures are resized to")
     add("--seed", type=int, default=0, metavar="N", help="of the points that SAM is asked at (default 0)")
     add("--masks", metavar="DIR", help="write each mask there as a PNG of the picture's size")
     add("-o", "--output", default=PICTURE, metavar="FILE", help=f"picture with masks and matches (default {PICTURE})")

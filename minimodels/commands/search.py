@@ -3,7 +3,6 @@
 import argparse
 import json
 from pathlib import Path
-from typing import Any
 
 from PIL import Image, ImageDraw
 
@@ -13,6 +12,7 @@ from minimodels.pixels.drawing import picture_sheet, text_font
 from minimodels.pixels.opening import check_ending, save_picture
 from minimodels.stored.search_index import Index, list_pictures, open_index
 from minimodels.terminal import door
+from minimodels.terminal.parser import whole_number
 from minimodels.terminal.printing import fit, notice, printable, width
 from minimodels.words.templates import label_embeddings
 
@@ -34,18 +34,14 @@ one text, and says little between two texts.
 """
 
 
-def add_parser(commands: Any) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser = commands.add_parser(
-        "search",
-        help="which pictures of a folder fit these words?",
-        usage="%(prog)s FOLDER TEXT [TEXT ...] [options]",
-        description="Which pictures of a folder fit these words? CLIP compares the words with each picture.",
-        epilog=EXAMPLES,
-    )
+    parser.usage = "%(prog)s FOLDER TEXT [TEXT ...] [options]"
+    parser.description = "Which pictures of a folder fit these words? CLIP compares the words with each picture."
+    parser.epilog = EXAMPLES
     parser.add_argument("folder", metavar="FOLDER", help="a folder with pictures")
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="what to look for; several texts are several searches")
-    parser.add_argument("--top", type=door.whole_number, default=3, metavar="N", help="hits a text (default 3)")
+    parser.add_argument("--top", type=whole_number, default=3, metavar="N", help="hits a text (default 3)")
     parser.add_argument(
         "-o", "--output", metavar="FILE", help=f"the picture sheet of the hits (default {SHEET}; with --json none)"
     )

@@ -4,7 +4,7 @@ import argparse
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -69,17 +69,17 @@ class Found(NamedTuple):
     mask: Bool[Tensor, "height width"]
 
 
-def add_parser(commands: Any) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser = commands.add_parser(
-        "segment",
-        help="where in the picture is what these words mean?",
-        usage="%(prog)s IMAGE TEXT [TEXT ...] [options]\n       %(prog)s IMAGE [TEXT] --prompt-image REF [options]\n"
-        "       %(prog)s IMAGE --point X,Y | --box X0,Y0,X1,Y1 | --everything [options]",
-        description="Where in the picture is it? CLIPSeg paints what words, or another picture, mean; LAVT "
-        "paints the one among others that a sentence means.",
-        epilog=EXAMPLES + segment_prompts.EXAMPLES,
+    parser.usage = (
+        "%(prog)s IMAGE TEXT [TEXT ...] [options]\n       %(prog)s IMAGE [TEXT] --prompt-image REF [options]\n"
+        "       %(prog)s IMAGE --point X,Y | --box X0,Y0,X1,Y1 | --everything [options]"
     )
+    parser.description = (
+        "Where in the picture is it? CLIPSeg paints what words, or another picture, mean; LAVT paints the one among "
+        "others that a sentence means."
+    )
+    parser.epilog = EXAMPLES + segment_prompts.EXAMPLES
     add = parser.add_argument
     add("image", metavar="IMAGE", help="a picture file")
     add("texts", nargs="*", metavar="TEXT", help="what to look for; each text gets a mask of its own")

@@ -15,6 +15,7 @@ from minimodels.clip import DualEncoder
 from minimodels.errors import UserError
 from minimodels.pixels.opening import open_image
 from minimodels.terminal import door
+from minimodels.terminal.parser import whole_number
 from minimodels.terminal.printing import bar_lines, notice, printable
 from minimodels.words.templates import default_templates, fill, label_embeddings
 
@@ -35,22 +36,20 @@ when a picture is not square or has more than 128 pixels on a side.
 """
 
 
-def add_parser(commands: Any) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser = commands.add_parser(
-        "zero-shot",
-        help="which of these labels fits the picture?",
-        description="Which of these labels fits the picture? CLIP compares them without being trained for it.",
-        usage="%(prog)s IMAGE LABEL LABEL ... [options]\n       %(prog)s IMAGE ... --labels LABEL LABEL ... [options]",
-        epilog=EXAMPLES,
+    parser.usage = (
+        "%(prog)s IMAGE LABEL LABEL ... [options]\n       %(prog)s IMAGE ... --labels LABEL LABEL ... [options]"
     )
+    parser.description = "Which of these labels fits the picture? CLIP compares them without being trained for it."
+    parser.epilog = EXAMPLES
     parser.add_argument("image", metavar="IMAGE", help="a picture file")
     parser.add_argument("words", nargs="*", metavar="LABEL", help="labels; with --labels: more pictures")
     parser.add_argument(
         "--labels", nargs="+", metavar="LABEL", help="the labels; all other arguments are then pictures"
     )
     parser.add_argument("--template", action="append", metavar="TEXT", help="sentence around a label; may be repeated")
-    parser.add_argument("--top", type=door.whole_number, metavar="N", help="show only the N best labels")
+    parser.add_argument("--top", type=whole_number, metavar="N", help="show only the N best labels")
     parser.add_argument("--json", action="store_true", help="print JSON instead of bars")
     door.add_model_options(parser)
     parser.set_defaults(run=run)

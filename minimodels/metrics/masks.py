@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
-from scipy.integrate import simpson
 from torch import Tensor
 
 from minimodels.errors import UserError
@@ -87,6 +86,8 @@ def average_precision(counts: Counts) -> float:
     Raises:
         UserError: no pixel passes any threshold.
     """
+    from scipy.integrate import simpson  # slow to import
+
     tp, fp, fn, _ = (part[0] for part in counts.total())
     made = tp + fp > 0
     if not made.any():

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from minimodels.errors import UserError
 from minimodels.errors.aside import write_aside
@@ -95,8 +96,28 @@ def build(class_name: str, arguments: dict[str, Any]) -> nn.Module:
     """An empty model of the named class on the meta device: shapes only, no memory, no time."""
     cls = getattr(importlib.import_module(CLASSES[class_name]), class_name)
     arguments = {name: tuple(value) if isinstance(value, list) else value for name, value in arguments.items()}
-    with torch.device("meta"):
+    with torch.device("meta"), NoValues():
         return cls(**arguments)
+
+
+KEEPS_SHAPE = (nn.init.normal_, Tensor.mul, Tensor.log)  # what constructors do to a tensor
+
+
+class NoValues(TorchFunctionMode):
+    """Initialising a tensor of the meta device does nothing, for there are no values.
+
+    Without it the first random number or product there makes torch load its compiler, which takes seconds.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Random numbers are an empty tensor; what happens to a meta tensor leaves it as it is."""
+        kwargs = kwargs or {}
+        if func is torch.randn:
+            return torch.empty(*args, **kwargs)
+        tensor = kwargs.get("tensor", args[0] if args else None)
+        if func in KEEPS_SHAPE and isinstance(tensor, Tensor) and tensor.is_meta:
+            return tensor
+        return func(*args, **kwargs)
 
 
 def equip(model: nn.Module, about: dict[str, Any]) -> nn.Module:

@@ -2,11 +2,9 @@
 
 import argparse
 import difflib
-import os
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +16,7 @@ from minimodels.clip import DualEncoder
 from minimodels.errors import UserError
 from minimodels.pixels.opening import open_image
 from minimodels.stored import embedded, models
-from minimodels.terminal.printing import forget_notices, notice, printable
+from minimodels.terminal.printing import notice
 from minimodels.words.templates import sticker_model
 
 DEFAULT_MODEL = "tiny-clip"
@@ -28,48 +26,6 @@ LARGEST_SCENE = 128  # pixels; Sticker World draws its scenes square, at 64 or 1
 PICTURE_ENDINGS = tuple(
     ".png .jpg .jpeg .jpe .jfif .mpo .webp .gif .tif .tiff .bmp .avif .jp2 .ico .icns .ppm .pgm .pbm .psd .qoi".split()
 )
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose mistakes are one line, as everywhere else; help keeps its line breaks."""
-
-    def __init__(self, **options: Any):
-        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **options)
-
-    def error(self, message: str) -> NoReturn:
-        """Raise what argparse would print with its usage and exit for."""
-        raise UserError(f"{message}; see {self.prog} --help")
-
-
-def guarded(run: Callable[[], int]) -> int:
-    """Run a command: what a person can put right ends as one line on stderr and exit code 2, Ctrl-C as 130."""
-    forget_notices()
-    try:
-        code = run()
-        sys.stdout.flush()
-        return code
-    except KeyboardInterrupt:
-        print(file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # the reader of our output has gone (`| head`): nothing to say, and nobody to say it to
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except MemoryError:
-        return fail("not enough memory; close other programs, or use a smaller model or picture")
-    except UserError as error:
-        return fail(str(error))
-    except OSError as error:
-        return fail(f"{error.filename or 'writing'}: {error.strerror or error}")
-    except RuntimeError as error:
-        if "out of memory" not in str(error):
-            raise
-        return fail("the device is out of memory; use a smaller model, --dtype bfloat16 or --device cpu")
-
-
-def fail(message: str) -> int:
-    """One line on stderr; the exit code of a mistake that a person can put right."""
-    print(f"error: {printable(message, sys.stderr)}", file=sys.stderr)
-    return 2
 
 
 def add_model_options(parser: argparse.ArgumentParser, default: str = DEFAULT_MODEL, official: str = OFFICIAL) -> None:
@@ -136,13 +92,6 @@ def check_device(name: str, dtype: str) -> torch.device:
     if kind == "mps" and dtype == "float64":
         raise UserError("mps has no float64; use --dtype float32, or --device cpu")
     return torch.device(name)
-
-
-def whole_number(text: str) -> int:
-    """A type for argparse: a whole number of at least 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
 
 
 def check_texts(texts: Sequence[str], what: str, model: nn.Module) -> list[str]:
