@@ -17,7 +17,8 @@ from checkpoints_convert.fetching import hub
 from checkpoints_convert.inspection import columns, inspect
 from checkpoints_convert.load import load
 from checkpoints_convert.reading.files import Checkpoint, read_tensors, write_tensors
-from checkpoints_convert.tables import SYSTEMS
+from checkpoints_convert.tables import SYSTEMS, entries
+from checkpoints_convert.tables.catalogue import Entry
 from minimodels.errors import UserError
 from minimodels.stored import embedded, models
 from minimodels.terminal.door import check_device
@@ -94,7 +95,7 @@ def add_list(commands: Any) -> None:
 def run_list(options: argparse.Namespace) -> int:
     """Print the catalogue."""
     chosen = []
-    for entry in hub.entries():
+    for entry in entries():
         size, about = entry.weights.size, entry.weights.about
         megabytes = f"{size / 1e6:,.0f} MB" if size else f"~{about / 1e6:,.0f} MB" if about else "-"
         row = [entry.name, entry.system, entry.format, megabytes, entry.licence, "yes" if hub.cached(entry) else "no"]
@@ -112,7 +113,7 @@ def run_list(options: argparse.Namespace) -> int:
     return 0
 
 
-def entry_to_json(entry: hub.Entry) -> dict[str, Any]:
+def entry_to_json(entry: Entry) -> dict[str, Any]:
     """One entry for a program."""
     about = {key: getattr(entry, key) for key in ("name", "system", "format", "licence", "repo", "revision", "note")}
     files = [{"name": file.name, "size": file.size, "sha256": file.sha256} for file in entry.files]

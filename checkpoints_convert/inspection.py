@@ -103,7 +103,7 @@ def inspect(checkpoint: Checkpoint, told: Mapping[str, Any], format_name: str | 
         dtypes=dict(Counter(_dtype(tensor) for tensor in tensors.values()).most_common()),
     )
     try:
-        if checkpoint.metadata.get("class") in models.CLASSES:
+        if models.is_ours(checkpoint.metadata):
             _our_own(checkpoint, found)
         else:
             _official(checkpoint, found, told, format_name)

@@ -52,15 +52,21 @@ def load_file(
 ) -> nn.Module:
     """The same from a file or a folder on disk; a config beside the weights is read too, what is told wins."""
     checkpoint = read_tensors(path)
-    if checkpoint.metadata.get("class") in models.CLASSES:
+    if models.is_ours(checkpoint.metadata):
         return models.open_file(checkpoint.path, device, dtype)
     system_name, found = detect(checkpoint.tensors, SYSTEMS)
     system = SYSTEMS[system_name]
     known = everything_told(system, checkpoint, told)
     model = build_model(checkpoint.tensors, system, format_name or found, known, dtype, device)
     about: dict[str, Any] = model.about  # type: ignore[assignment]
-    beside = system.surroundings(about["arguments"], about["format"], checkpoint.extras)
+    beside = system.surroundings(about["arguments"], about["format"], {**lent(system), **checkpoint.extras})
     return models.equip(model, {**about, **beside})
+
+
+def lent(system: System) -> dict[str, str]:
+    """The paths of what other official checkpoints lend a system; nothing of those that are not on this machine."""
+    found = {key: hub.local_file(hub.find(name), file) for key, (name, file) in system.lent.items()}
+    return {key: str(path) for key, path in found.items() if path is not None}
 
 
 def everything_told(system: System, checkpoint: Checkpoint, told: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,8 +25,9 @@ import huggingface_hub
 from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
-from checkpoints_convert.fetching.catalogue import ENTRIES, Entry, File
 from checkpoints_convert.fetching.download import Unreachable, check, download, sha256_of
+from checkpoints_convert.tables import entries
+from checkpoints_convert.tables.catalogue import Entry, File
 from minimodels.errors import UserError
 from minimodels.errors.aside import write_aside
 
@@ -34,12 +35,6 @@ OPENAI = "https://openaipublic.azureedge.net/clip/models"  # PIXELS_OPENAI_URL n
 ALTERNATIVES = ("model.safetensors", "pytorch_model.bin")  # a repository's weights by hand: either of them
 REFUSED = (13, 28, 30, 122)  # error numbers: no permission, no space left, read-only, over quota
 HASH = re.compile(r"[0-9a-f]{64}")
-__all__ = ["Entry", "File", "by_hand", "cached", "entries", "fetch", "find", "home", "local_files", "page"]
-
-
-def entries() -> tuple[Entry, ...]:
-    """Every official checkpoint we know the way to."""
-    return ENTRIES
 
 
 def find(name: str) -> Entry:
@@ -48,7 +43,7 @@ def find(name: str) -> Entry:
     Raises:
         UserError: there is none; the message names the closest ones.
     """
-    known = {alias.lower(): entry for entry in ENTRIES for alias in _aliases(entry)}
+    known = {alias.lower(): entry for entry in entries() for alias in _aliases(entry)}
     if entry := known.get(name.lower()):
         return entry
     close = difflib.get_close_matches(name.lower(), known, n=6, cutoff=0.55)
@@ -59,11 +54,16 @@ def find(name: str) -> Entry:
 
 def _aliases(entry: Entry) -> list[str]:
     if entry.repo is not None:
-        short = [entry.name.rpartition("/")[2]] if entry.system == "bert" else []  # bert-base-uncased, as once named
-        return [entry.name, *short]
+        return [entry.name, *entry.aliases]
     if entry.url is not None:
-        return [entry.name, entry.weights.name]
-    return [entry.name, f"openai/{entry.name}", entry.weights.name, entry.weights.name.removesuffix(".pt")]
+        return [entry.name, entry.weights.name, *entry.aliases]
+    return [
+        *entry.aliases,
+        entry.name,
+        f"openai/{entry.name}",
+        entry.weights.name,
+        entry.weights.name.removesuffix(".pt"),
+    ]
 
 
 # Places.

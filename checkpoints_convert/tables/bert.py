@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from checkpoints_convert.reading.files import read_json
+from checkpoints_convert.tables.catalogue import Entry, File
 from checkpoints_convert.tables.rules import STACK_ROWS, Row, Table
 from checkpoints_convert.tables.system import Architecture, Format, System, count_blocks
 from minimodels.errors import UserError
@@ -178,3 +179,49 @@ def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Mapping
 
 
 SYSTEM = System("bert", FORMATS, architecture, ("num_heads", "norm_eps"), from_config, surroundings)
+
+
+# ---------------------------------------------------------------- the official checkpoints
+
+
+def _bert(repo: str, revision: str, weights: File, note: str) -> Entry:
+    """One BERT or DistilBERT in transformers' layout, its vocabulary beside it."""
+    return Entry(
+        name=repo,
+        system="bert",
+        format="distilbert_heads" if repo.startswith("distilbert") else "transformers_heads",
+        licence="Apache-2.0",
+        files=(weights, File("config.json"), File("vocab.txt"), File("tokenizer_config.json")),
+        repo=repo,
+        revision=revision,
+        note=note,
+        aliases=(repo.rpartition("/")[2],),  # bert-base-uncased, as it was once named
+    )
+
+
+ENTRIES: tuple[Entry, ...] = (
+    _bert(
+        "google-bert/bert-base-uncased",
+        "86b5e0934494bd15c9632b12f734a8a67f723594",
+        File("model.safetensors", 440449768, "68d45e234eb4a928074dfd868cead0219ab85354cc53d20e772753c6bb9169d3"),
+        "BERT-base, lower case: LAVT's",
+    ),
+    _bert(
+        "google-bert/bert-base-cased",
+        "cd5ef92a9fb2f889e972770a36d4ed042daf221e",
+        File("model.safetensors", 435755784, "1d8bdcee6021e2c25f0325e84889b61c2eb26b843eef5659c247af138d64f050"),
+        "BERT-base that tells Apple from apple",
+    ),
+    _bert(
+        "google-bert/bert-large-uncased",
+        "6da4b6a26a1877e173fca3225479512db81a5e5b",
+        File("model.safetensors", about=1344904432),
+        "BERT-large, lower case",
+    ),
+    _bert(
+        "distilbert/distilbert-base-uncased",
+        "12040accade4e8a0f71eabdb258fecc2e7e948be",
+        File("model.safetensors", 267954768, "5e3f1108e3cb34ee048634875d8482665b65ac713291a7e32396fb18f6ff0063"),
+        "DistilBERT, half of BERT-base's blocks",
+    ),
+)

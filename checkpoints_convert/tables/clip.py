@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from checkpoints_convert.tables.catalogue import TOKENIZER_FILES, Entry, File
 from checkpoints_convert.tables.rules import FLATTEN_KERNEL, STACK_ROWS, TRANSPOSE, Row, Table
 from checkpoints_convert.tables.system import Architecture, Format, System, count_blocks, mean_and_std
 from minimodels.pixels.preprocess import CLIPPreprocess, TransformersPreprocess, preprocess_to_dict
@@ -204,3 +205,90 @@ def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Mapping
 
 
 SYSTEM = System("clip", FORMATS, architecture, ("vision_heads", "text_heads", "quick_gelu"), from_config, surroundings)
+
+
+# ---------------------------------------------------------------- the official checkpoints
+
+OPENAI_LICENCE = "MIT, card: research use"  # the repository's licence, and what its model card asks for
+LAION_SHA256 = "ac4f8c4b88af6d963118cbf40ad93176d092abbedfcb752601ae1866352656e6"
+
+
+def _openai(name: str, sha256: str, about: int, note: str) -> Entry:
+    """One of the nine TorchScript archives of OpenAI's own loader, by the name it has there."""
+    weights = File(name.replace("/", "-").replace("@", "-") + ".pt", None, sha256, about=about)
+    form = "openai_resnet" if name.startswith("RN") else "openai"
+    return Entry(name, "clip", form, OPENAI_LICENCE, (weights,), told={"quick_gelu": True}, note=note)
+
+
+def _clip_repo(repo: str, revision: str, weights: File, note: str) -> Entry:
+    """One of OpenAI's CLIPs in transformers' layout."""
+    small = (File("config.json"), File("preprocessor_config.json"))
+    return Entry(
+        name=repo,
+        system="clip",
+        format="transformers",
+        licence=OPENAI_LICENCE,
+        files=(weights, *small, *(File(name, optional=True) for name in TOKENIZER_FILES)),
+        repo=repo,
+        revision=revision,
+        told={"quick_gelu": True},
+        note=note,
+    )
+
+
+ENTRIES: tuple[Entry, ...] = (
+    _clip_repo(
+        "openai/clip-vit-base-patch32",
+        "3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268",
+        File("pytorch_model.bin", 605247071, "a63082132ba4f97a80bea76823f544493bffa8082296d62d71581a4feff1576f"),
+        "CLIP ViT-B/32, the usual first choice",
+    ),
+    _clip_repo(
+        "openai/clip-vit-base-patch16",
+        "57c216476eefef5ab752ec549e440a49ae4ae5f3",
+        File("pytorch_model.bin", 598641023, "ec89c7b09c749a60aae3c9cd910516f24b58214a7df060b48962d14c469cfbf0"),
+        "CLIP ViT-B/16",
+    ),
+    _clip_repo(
+        "openai/clip-vit-large-patch14",
+        "32bd64288804d66eefd0ccbe215aa642df71cc41",
+        File("model.safetensors", 1710540580, "a2bf730a0c7debf160f7a6b50b3aaf3703e7e88ac73de7a314903141db026dcb"),
+        "CLIP ViT-L/14",
+    ),
+    _clip_repo(
+        "openai/clip-vit-large-patch14-336",
+        "ce19dc912ca5cd21c8a653c79e251e808ccabcd1",
+        File("pytorch_model.bin", 1711974081, "c6032c2e0caae3dc2d4fba35535fa6307dbb49df59c7e182b1bc4b3329b81801"),
+        "CLIP ViT-L/14 at 336 pixels",
+    ),
+    Entry(
+        name="laion/CLIP-ViT-B-32-laion2B-s34B-b79K",
+        system="clip",
+        format="open_clip",
+        licence="MIT",
+        files=(File("open_clip_model.safetensors", 605143316, LAION_SHA256), File("open_clip_config.json")),
+        repo="laion/CLIP-ViT-B-32-laion2B-s34B-b79K",
+        revision="1a25a446712ba5ee05982a381eed697ef9b435cf",
+        told={"quick_gelu": False},
+        note="open_clip's ViT-B/32, trained on LAION-2B",
+    ),
+    *(
+        _openai(name, sha256, about, f"OpenAI's archive: {what}")
+        for name, sha256, about, what in (
+            ("RN50", "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762", 255262868, "ResNet-50"),
+            ("RN101", "8fa8567bab74a42d41c5915025a8e4538c3bdbe8804a470a72f30b0d94fab599", 290938412, "ResNet-101"),
+            ("RN50x4", "7e526bd135e493cef0776de27d5f42653e6b4c8bf9e0f653bb11773263205fdd", 421084404, "4 x RN50"),
+            ("RN50x16", "52378b407f34354e150460fe41077663dd5b39c54cd0bfd2b27167a4a06ec9aa", 660098596, "16 x RN50"),
+            ("RN50x64", "be1cfb55d75a9666199fb2206c106743da0f6468c9d327f3e0d0a543a9919d9c", 1352041860, "64 x RN50"),
+            ("ViT-B/32", "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af", 353436700, "ViT-B/32"),
+            ("ViT-B/16", "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f", 350349340, "ViT-B/16"),
+            ("ViT-L/14", "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836", 932051996, "ViT-L/14"),
+            (
+                "ViT-L/14@336px",
+                "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02",
+                933362716,
+                "ViT-L/14 at 336 pixels",
+            ),
+        )
+    ),
+)

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from checkpoints_convert.tables import clip
+from checkpoints_convert.tables.catalogue import TOKENIZER_FILES, Entry, File
 from checkpoints_convert.tables.rules import STACK_ROWS, Row, Table
 from checkpoints_convert.tables.system import Architecture, Format, System, count_blocks, detect
 from minimodels.errors import UserError
@@ -221,3 +222,50 @@ def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Mapping
 
 TOLD_KEYS = (*clip.SYSTEM.told_keys, *RELEASED, "clip")
 SYSTEM = System("clipseg", FORMATS, architecture, TOLD_KEYS, from_config, surroundings, join)
+
+
+# ---------------------------------------------------------------- the official checkpoints
+
+CLIPSEG_FILES = "https://owncloud.gwdg.de/index.php/s/ioHbRzFx6th32hn/download?path=%2F&files="  # its README's folder
+
+
+def _clipseg(name: str, about: int, decoder: int, note: str, revision: str = "main") -> tuple[Entry, Entry]:
+    """One CLIPSeg in transformers' layout, and the official file of its decoder; sizes counted from the shapes."""
+    small = (File("config.json"), File("preprocessor_config.json"))
+    repo = f"CIDAS/clipseg-{name}"
+    whole = Entry(
+        name=repo,
+        system="clipseg",
+        format="transformers",
+        licence="see its card",
+        files=(
+            File("pytorch_model.bin", about=about),
+            *small,
+            *(File(file, optional=True) for file in TOKENIZER_FILES),
+        ),
+        repo=repo,
+        revision=revision,
+        note=f"CLIPSeg, {note}",
+    )
+    file = name.replace("rd64", "rd64-uni").replace("rd16", "rd16-uni")
+    alone = Entry(
+        name=file,
+        system="clipseg",
+        format="official",
+        licence="not stated",  # the repository is MIT and says that its licence does not cover the weights
+        files=(File(f"{file}.pth", about=decoder),),
+        note=f"CLIPSeg's official decoder, {note}; joined with ViT-B/16",
+        url=f"{CLIPSEG_FILES}{file}.pth",
+        clip="ViT-B/16",
+    )
+    return whole, alone
+
+
+ENTRIES: tuple[Entry, ...] = (
+    *_clipseg(
+        *("rd64-refined", 602990984, 4704900, "D = 64, refined head: the usual choice"),
+        revision="999e0328d9e10b484360c477313983f9afdd7050",
+    ),
+    *_clipseg("rd64", 602775560, 4489476, "D = 64"),
+    *_clipseg("rd16", 599537672, 1103940, "D = 16"),
+)

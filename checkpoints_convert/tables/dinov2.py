@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from checkpoints_convert.tables.catalogue import Entry, File
 from checkpoints_convert.tables.rules import FIRST, FIRST_FIRST, FLATTEN_KERNEL, STACK_ROWS, Converted, Row, Table
 from checkpoints_convert.tables.system import Architecture, Format, System, count_blocks, mean_and_std
 from minimodels.errors import UserError
@@ -204,3 +205,38 @@ def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Mapping
 
 TOLD_KEYS = ("num_heads", "position_offset", "antialias")
 SYSTEM = System("dinov2", FORMATS, architecture, TOLD_KEYS, from_config, surroundings)
+
+
+# ---------------------------------------------------------------- the official checkpoints
+
+DINOV2_FILES = "https://dl.fbaipublicfiles.com/dinov2"
+DINOV2_SIZES = (("small", 22056576), ("base", 86580480), ("large", 304368640), ("giant", 1136480768))  # parameters
+
+
+def _dinov2() -> list[Entry]:
+    """Every DINOv2 in its three layouts, with and without registers; sizes counted from the shapes."""
+    made = []
+    for size, parameters in DINOV2_SIZES:
+        width = {"small": 384, "base": 768, "large": 1024, "giant": 1536}[size]
+        for registers in (False, True):
+            tail, note = ("_reg4", ", 4 registers") if registers else ("", "")
+            note, about = (
+                f"DINOv2 ViT-{size[0].upper().replace('G', 'g')}/14{note}",
+                4 * (parameters + 4 * width * registers),
+            )
+            name = f"dinov2_vit{size[0]}14{tail}"
+            file, url = f"{name}_pretrain.pth", f"{DINOV2_FILES}/dinov2_vit{size[0]}14/{name}_pretrain.pth"
+            shared: dict[str, Any] = {"system": "dinov2", "licence": "Apache-2.0", "note": note}
+            made.append(Entry(name, format="official", files=(File(file, about=about),), url=url, **shared))
+            repos = {
+                "transformers": f"facebook/dinov2-{'with-registers-' * registers}{size}",
+                "timm": f"timm/vit_{size}_patch14{tail}_dinov2.lvd142m",
+            }
+            for form, repo in repos.items():
+                beside = ("config.json", "preprocessor_config.json")[: 2 if form == "transformers" else 1]
+                files = (File("model.safetensors", about=about), *(File(other) for other in beside))
+                made.append(Entry(repo, format=form, files=files, repo=repo, **shared))
+    return made
+
+
+ENTRIES: tuple[Entry, ...] = (*_dinov2(),)

@@ -12,8 +12,8 @@ from typing import Any
 
 from torch import Tensor
 
-from checkpoints_convert.fetching import hub
 from checkpoints_convert.tables import bert, swin
+from checkpoints_convert.tables.catalogue import Entry, File
 from checkpoints_convert.tables.clipseg import prefixed
 from checkpoints_convert.tables.rules import Operation, Row, Table
 from checkpoints_convert.tables.system import Architecture, Format, System, count_blocks
@@ -152,11 +152,62 @@ def from_config(config: Mapping[str, Any]) -> dict[str, Any]:
 def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Mapping[str, Any]) -> dict[str, Any]:
     """The picture squashed to 480 x 480; the tokenizer where its vocabulary is found."""
     about: dict[str, Any] = {"preprocess": preprocess_to_dict(SquashPreprocess(PIXELS))}
-    found = beside.get("vocabulary") or hub.local_file(hub.find(VOCABULARY), "vocab.txt")
-    if found is not None:
-        told = bert.surroundings(arguments, format_name, {**beside, "vocabulary": found})
+    if "vocabulary" in beside:
+        told = bert.surroundings(arguments, format_name, beside)
         about["tokenizer"] = {**told["tokenizer"], "context_length": TOKENS, "keep_end": False}
     return about
 
 
-SYSTEM = System("lavt", FORMATS, architecture, ("fusion_heads", "text_heads"), from_config, surroundings)
+SYSTEM = System(
+    name="lavt",
+    formats=FORMATS,
+    architecture=architecture,
+    told_keys=("fusion_heads", "text_heads"),
+    from_config=from_config,
+    surroundings=surroundings,
+    lent={"vocabulary": (VOCABULARY, "vocab.txt")},
+)
+
+
+# ---------------------------------------------------------------- the official checkpoints
+
+# LAVT's README links to Google Drive. This address gives the file itself where Drive agrees; it is not ours to promise:
+# Drive may answer with a page (too many downloads today ...), which `download` refuses, and then a browser is the way.
+DRIVE = "https://drive.usercontent.google.com/download?export=download&confirm=t&id="
+
+
+def _lavt(data: str, beside: str, inside: str, note: str) -> tuple[Entry, Entry]:
+    """LAVT trained on one data set, in both layouts, by the ids of its README. Swin-B, window 12, and BERT-base."""
+
+    def one(layout: str, form: str, number: str, where: str) -> Entry:
+        return Entry(
+            name=f"{layout}-{data}",
+            system="lavt",
+            format=form,
+            licence="not stated",  # the code is GPL-3.0; nothing is said of the weights
+            files=(File(f"{layout}_{data}.pth", about=910958056),),
+            note=f"LAVT of {note}, BERT {where}; Google Drive, perhaps with its optimiser (then about 2.4 GB)",
+            url=f"{DRIVE}{number}",
+        )
+
+    return one("lavt", "official", beside, "beside"), one("lavt_one", "official_one", inside, "inside")
+
+
+ENTRIES: tuple[Entry, ...] = (
+    *_lavt(
+        *("refcoco", "13D-OeEOijV8KTC3BkFP-gOJymc6DLwVT", "1xFMEXr6AGU97Ypj1yr8oo00uObbeIQvJ"),
+        "RefCOCO (the man on the left)",
+    ),
+    *_lavt(
+        *("refcoco+", "1B8Q44ZWsc8Pva2xD_M-KFh7-LgzeH2-2", "1HS8ZnGaiPJr-OmoUn4-4LVnVtD_zHY6w"),
+        "RefCOCO+ (no words of place)",
+    ),
+    *_lavt(
+        *("gref-umd", "1BjUnPVpALurkGl7RXXvQiAHhA-gQYKvK", "14g8NzgZn6HzC6tP_bsQuWmh5LnOcovsE"),
+        "G-Ref (longer sentences), UMD split",
+    ),
+    *_lavt(
+        *("gref-google", "1weiw5UjbPfo3tCBPfB8tu6xFXCUG16yS", "1IJeahFVLgKxu_BVmWacZs3oUzgTCeWcz"),
+        "G-Ref (longer sentences), Google split",
+    ),
+)

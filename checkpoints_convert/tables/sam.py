@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
+from checkpoints_convert.tables.catalogue import Entry, File
 from checkpoints_convert.tables.rules import FIRST, FLATTEN_KERNEL, STACK_ROWS, Row, Table
 from checkpoints_convert.tables.system import Architecture, Format, System, count_blocks
 from minimodels.errors import UserError
@@ -194,3 +195,39 @@ def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Mapping
 
 TOLD_KEYS = ("decoder_heads", "decoder_eps")
 SYSTEM = System("sam", FORMATS, architecture, TOLD_KEYS, from_config, surroundings)
+
+
+# ---------------------------------------------------------------- the official checkpoints
+
+SAM_FILES = "https://dl.fbaipublicfiles.com/segment_anything"
+
+
+def _sam(size: str, mark: str, weight: int, sha256: str, about: int) -> list[Entry]:
+    """One size of SAM: Meta's own file and transformers' layout."""
+    shared: dict[str, Any] = {"system": "sam", "licence": "Apache-2.0"}
+    letter, note = size[0], f"SAM ViT-{size[0].upper()}"
+    file = f"sam_vit_{letter}_{mark}.pth"
+    official = File(file, weight, sha256, about=about)
+    repo, beside = f"facebook/sam-vit-{size}", (File("config.json"), File("preprocessor_config.json"))
+    files = (File("model.safetensors", about=about), *beside)
+    url = f"{SAM_FILES}/{file}"
+    return [
+        Entry(f"sam_vit_{letter}", format="official", files=(official,), note=note, url=url, **shared),
+        Entry(repo, format="transformers", files=files, repo=repo, note=note, **shared),
+    ]
+
+
+ENTRIES: tuple[Entry, ...] = (
+    *_sam(
+        *("base", "01ec64", 375042383, "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912"),
+        374942912,
+    ),
+    *_sam(
+        *("large", "0b3195", 1249524607, "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622"),
+        1249372352,
+    ),
+    *_sam(
+        *("huge", "4b8939", 2564550879, "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e"),
+        2564363456,
+    ),
+)

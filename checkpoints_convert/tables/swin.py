@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
+from checkpoints_convert.tables.catalogue import Entry, File
 from checkpoints_convert.tables.rules import FLATTEN_KERNEL, STACK_ROWS, Converted, Row, Table
 from checkpoints_convert.tables.system import Architecture, Format, System, count_blocks, mean_and_std
 from minimodels.blocks import resize_positions
@@ -281,3 +282,57 @@ def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Mapping
 
 TOLD_KEYS = ("image_size", "window_size", "backbone")
 SYSTEM = System("swin", FORMATS, architecture, TOLD_KEYS, from_config, surroundings, adapt=adapt)
+
+
+# ---------------------------------------------------------------- the official checkpoints
+
+SWIN_FILES = "https://github.com/SwinTransformer/storage/releases/download/v1.0.0/"
+
+
+def _swin(name: str, about: int, note: str) -> Entry:
+    """One of Microsoft's own files, of its first release; sizes counted from the shapes, buffers included."""
+    return Entry(
+        name=name,
+        system="swin",
+        format="official",
+        licence="MIT",
+        files=(File(f"{name}.pth", about=about),),
+        note=f"Microsoft's own file: {note}",
+        url=f"{SWIN_FILES}{name}.pth",
+    )
+
+
+def _swin_repo(repo: str, form: str, licence: str, about: int, note: str) -> Entry:
+    """The same weights in transformers' or timm's layout; sizes counted from the shapes."""
+    small = ("config.json", "preprocessor_config.json") if form == "transformers" else ("config.json",)
+    return Entry(
+        name=repo,
+        system="swin",
+        format=form,
+        licence=licence,
+        files=(File("model.safetensors", about=about), *(File(name) for name in small)),
+        repo=repo,
+        note=note,
+    )
+
+
+ENTRIES: tuple[Entry, ...] = (
+    _swin("swin_tiny_patch4_window7_224", 114267480, "Swin-T, 1000 classes"),
+    _swin("swin_base_patch4_window7_224_22k", 438096052, "Swin-B, 21,841 classes"),
+    _swin("swin_base_patch4_window12_384_22k", 450665252, "Swin-B at 384 pixels: what LAVT's training starts from"),
+    _swin_repo(
+        *("microsoft/swin-tiny-patch4-window7-224", "transformers", "Apache-2.0", 113153416),
+        "Swin-T, 1000 ImageNet classes",
+    ),
+    _swin_repo(
+        *("timm/swin_tiny_patch4_window7_224.ms_in1k", "timm", "MIT", 113153416), "Swin-T, 1000 ImageNet classes"
+    ),
+    _swin_repo(
+        *("timm/swin_base_patch4_window7_224.ms_in22k_ft_in1k", "timm", "MIT", 351072896),
+        "Swin-B, trained on 22k classes, then 1000",
+    ),
+    _swin_repo(
+        *("timm/swin_base_patch4_window12_384.ms_in22k_ft_in1k", "timm", "MIT", 351614336),
+        "Swin-B at 384 pixels, 1000 classes",
+    ),
+)

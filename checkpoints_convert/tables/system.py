@@ -50,6 +50,8 @@ class System:
             the second as `clip`.
         adapt: what a table made of a checkpoint and the constructor arguments chosen for it: change the first to fit
             the second (bias tables of another window, a head that is not wanted), or say why it cannot.
+        lent: what official files leave out and another official checkpoint has, where it is on this machine: key for
+            `surroundings` -> that checkpoint's name and the file ("vocabulary" -> BERT's "vocab.txt").
     """
 
     name: str
@@ -60,22 +62,26 @@ class System:
     surroundings: Callable[[Mapping[str, Any], str, Mapping[str, Any]], dict[str, Any]] = lambda *_: {}
     join: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], dict[str, Tensor]] | None = None
     adapt: Callable[[Converted, Mapping[str, Any]], None] = lambda *_: None
+    lent: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 def detect(tensors: Mapping[str, Tensor], systems: Mapping[str, System]) -> tuple[str, str]:
-    """System and format whose table knows the most names, at least half of them.
+    """System and format whose table knows the most names, at least half of them; of several, the one of fewest rows.
+
+    A table with rows to spare describes more than what came: a timm ViT fits DINOv2's table too, and is none. The order
+    of the systems decides nothing; of a system's formats that know as much with as many rows, the first is meant.
 
     Raises:
         UserError: no table does.
     """
     names = list(tensors)
-    best, most = ("", ""), 0
-    for system in systems.values():
+    best, most = ("", ""), (0, 0)
+    for system in sorted(systems.values(), key=lambda system: system.name):
         for format_name, form in system.formats.items():
-            known = form.table.knows(names)
+            known = form.table.knows(names), -len(form.table.rules)
             if known > most and (not form.marks or any(mark in tensors for mark in form.marks)):
                 best, most = (system.name, format_name), known
-    if most * 2 < len(names) or not names:
+    if most[0] * 2 < len(names) or not names:
         shown = ", ".join(names[:5]) or "no tensor at all"
         raise UserError(
             f"these tensors belong to no model we know ({shown}{' ...' if len(names) > 5 else ''}); "

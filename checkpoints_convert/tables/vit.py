@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from checkpoints_convert.tables.catalogue import Entry, File
 from checkpoints_convert.tables.rules import FIRST, FIRST_FIRST, FLATTEN_KERNEL, STACK_ROWS, Row, Table
 from checkpoints_convert.tables.system import Architecture, Format, System, count_blocks, mean_and_std
 from minimodels.errors import UserError
@@ -149,3 +150,58 @@ def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Mapping
 
 TOLD_KEYS = ("image_size", "num_heads", "mean_pool", "norm_eps", "antialias")
 SYSTEM = System("vit", FORMATS, architecture, TOLD_KEYS, from_config, surroundings)
+
+
+# ---------------------------------------------------------------- the official checkpoints
+
+TINY_SHA256 = "fecf81b492bd13ee7a5297cb74d1d417aac8bf7e1b7d96aed89c4691984587ed"
+LARGE_SHA256 = "109390825a5bada2864f1b74445a63d29c51ef079c349644bc98996c452f6cf1"
+
+
+def _timm(size: str, revision: str, weights: File, note: str) -> Entry:
+    """One of timm's ViTs of "How to train your ViT?" (Steiner et al. 2021), fine-tuned on ImageNet-1k."""
+    repo = f"timm/vit_{size}_patch16_224.augreg_in21k_ft_in1k"
+    return Entry(
+        name=repo,
+        system="vit",
+        format="timm",
+        licence="Apache-2.0",
+        files=(weights, File("config.json")),
+        repo=repo,
+        revision=revision,
+        note=note,
+    )
+
+
+ENTRIES: tuple[Entry, ...] = (
+    Entry(
+        name="google/vit-base-patch16-224",
+        system="vit",
+        format="transformers",
+        licence="Apache-2.0",
+        files=(File("model.safetensors", 346293852), File("config.json"), File("preprocessor_config.json")),
+        repo="google/vit-base-patch16-224",
+        revision="3f49326eb077187dfe1c2a2bb15fbd74e6ab91e3",
+        told={"norm_eps": 1e-12},
+        note="ViT-B/16, 1000 ImageNet classes",
+    ),
+    _timm(
+        "tiny",
+        "7d3afdd0cf93ad84d986eb2d6bcc5812ebd0b106",
+        File("model.safetensors", None, TINY_SHA256, about=22869664),
+        "ViT-Ti/16, 1000 ImageNet classes",
+    ),
+    _timm(
+        "small",
+        "7e2c55630205e1266030f18370f4c6ed1a514b52",
+        File("model.safetensors", 88216496, "79c03c635cdfd798a364a9d8c4e5c0b7255b975ea2c9616046d4f77ab01435aa"),
+        "ViT-S/16, 1000 ImageNet classes",
+    ),
+    _timm("base", "main", File("model.safetensors", about=346270624), "ViT-B/16, 1000 ImageNet classes"),
+    _timm(
+        "large",
+        "0930ab3308b84cb2ae091a4a80703c459412a4c7",
+        File("model.safetensors", None, LARGE_SHA256, about=1217306528),
+        "ViT-L/16, 1000 ImageNet classes",
+    ),
+)

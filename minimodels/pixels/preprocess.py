@@ -251,27 +251,8 @@ def _check_numbers(sizes: Sequence[int], mean: Sequence[float], std: Sequence[fl
 
 
 Preprocess = Callable[[Image.Image], Tensor]  # what all of them are
-PREPROCESSES: dict[str, type[Any]] = {  # images_tensor.py adds its own
-    cls.__name__: cls for cls in (CLIPPreprocess, TimmPreprocess, TransformersPreprocess)
-}
 
 
 def preprocess_to_dict(preprocess: Preprocess) -> dict[str, Any]:
-    """The class and numbers of a preprocess, ready for JSON; `preprocess_from_dict` reads them back."""
+    """The class and numbers of a preprocess, ready for JSON; `stored.models.preprocess_from_dict` reads them back."""
     return {"class": type(preprocess).__name__, **asdict(preprocess)}  # type: ignore[call-overload]
-
-
-def preprocess_from_dict(about: Mapping[str, Any]) -> Preprocess:
-    """Build a preprocess from what `preprocess_to_dict` gave, also after a trip through JSON.
-
-    Raises:
-        UserError: an unknown class or unknown numbers.
-    """
-    numbers = {name: tuple(value) if isinstance(value, list) else value for name, value in about.items()}
-    cls: type[Any] | None = PREPROCESSES.get(str(numbers.pop("class", None)))
-    try:
-        if cls is not None:
-            return cls(**numbers)
-    except TypeError:
-        pass  # unknown numbers: the same message
-    raise UserError(f"unknown preprocessing {dict(about)}; known classes: {', '.join(PREPROCESSES)}")

@@ -14,7 +14,6 @@ from PIL import Image
 from torch import Tensor
 
 from minimodels.errors import UserError
-from minimodels.pixels.preprocess import PREPROCESSES
 
 MEAN_255, STD_255 = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
@@ -60,6 +59,3 @@ class PaddedPreprocess:
         height, width = self.inside(size)
         factors = torch.tensor([width / size[1], height / size[0]], dtype=points.dtype, device=points.device)
         return points * factors.repeat(points.shape[-1] // 2)
-
-
-PREPROCESSES[PaddedPreprocess.__name__] = PaddedPreprocess

@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from minimodels.errors import UserError
-from minimodels.pixels.preprocess import PREPROCESSES, normalize, to_tensor
+from minimodels.pixels.preprocess import normalize, to_tensor
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -58,6 +58,3 @@ class SquashPreprocess:
     def __call__(self, image: Image.Image) -> Float[Tensor, "3 size size"]:
         image = image.convert("RGB").resize((self.size, self.size), Image.Resampling.BILINEAR)
         return normalize(to_tensor(image), self.mean, self.std)
-
-
-PREPROCESSES.update({cls.__name__: cls for cls in (TensorPreprocess, SquashPreprocess)})

@@ -5,9 +5,8 @@ again: the class, the numbers of its constructor, its preprocessing and its toke
 same files from official checkpoints.
 """
 
-import importlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,25 +18,13 @@ from torch.overrides import TorchFunctionMode
 
 from minimodels.errors import UserError
 from minimodels.errors.aside import write_aside
-from minimodels.pixels import preprocess_padded, preprocess_tensor  # noqa: F401 (more preprocesses that files may name)
-from minimodels.pixels.preprocess import preprocess_from_dict
+from minimodels.pixels.preprocess import Preprocess
 from minimodels.stored import embedded
+from minimodels.stored.classes import model_class, preprocess_class
 from minimodels.words.byte_pair import BytePairTokenizer
 from minimodels.words.word_piece import WordPieceTokenizer
 
 JSON_KEYS = ("arguments", "preprocess", "tokenizer", "borrowed")
-CLASSES = {
-    "ViT": "minimodels.vit",
-    "CLIP": "minimodels.clip",
-    "CLIPResNet": "minimodels.clip_resnet",
-    "CLIPSeg": "minimodels.clipseg",
-    "BERT": "minimodels.bert",
-    "DINOv2": "minimodels.dinov2",
-    "SAM": "minimodels.sam",
-    "Swin": "minimodels.swin",
-    "SwinBackbone": "minimodels.swin",
-    "LAVT": "minimodels.lavt",
-}
 
 
 def load(name: str, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> nn.Module:
@@ -78,13 +65,18 @@ def open_file(
     return equip(model.eval().to(device), about)  # the tensors are there already; buffers that no file holds follow
 
 
+def is_ours(metadata: Mapping[str, str]) -> bool:
+    """Whether a file's metadata names one of our models."""
+    return model_class(metadata.get("class", "")) is not None
+
+
 def read_about(path: str | Path, metadata: dict[str, str]) -> dict[str, Any]:
     """The metadata of one of our files, its JSON values parsed.
 
     Raises:
         UserError: it is not one of ours.
     """
-    if metadata.get("class") not in CLASSES:
+    if not is_ours(metadata):
         raise UserError(f"{path} is not one of our model files (no known class in its metadata); convert it first")
     try:
         return {key: json.loads(value) if key in JSON_KEYS else value for key, value in metadata.items()}
@@ -93,8 +85,14 @@ def read_about(path: str | Path, metadata: dict[str, str]) -> dict[str, Any]:
 
 
 def build(class_name: str, arguments: dict[str, Any]) -> nn.Module:
-    """An empty model of the named class on the meta device: shapes only, no memory, no time."""
-    cls = getattr(importlib.import_module(CLASSES[class_name]), class_name)
+    """An empty model of the named class on the meta device: shapes only, no memory, no time.
+
+    Raises:
+        UserError: no such class.
+    """
+    cls = model_class(class_name)
+    if cls is None:
+        raise UserError(f"there is no model class {class_name!r} in minimodels")
     arguments = {name: tuple(value) if isinstance(value, list) else value for name, value in arguments.items()}
     with torch.device("meta"), NoValues():
         return cls(**arguments)
@@ -128,6 +126,24 @@ def equip(model: nn.Module, about: dict[str, Any]) -> nn.Module:
     if "tokenizer" in about:
         model.tokenize = tokenizer_from_dict(about["tokenizer"])  # type: ignore[assignment]
     return model
+
+
+def preprocess_from_dict(about: Mapping[str, Any]) -> Preprocess:
+    """Build a preprocess from what `preprocess_to_dict` gave, also after a trip through JSON.
+
+    Raises:
+        UserError: an unknown class or unknown numbers.
+    """
+    numbers = {name: tuple(value) if isinstance(value, list) else value for name, value in about.items()}
+    cls = preprocess_class(str(numbers.pop("class", "")))
+    try:
+        if cls is not None:
+            return cls(**numbers)
+    except TypeError:
+        pass  # unknown numbers: the same message
+    raise UserError(
+        f"unknown preprocessing {dict(about)}: no such class in minimodels/pixels, or not with these numbers"
+    )
 
 
 def tokenizer_from_dict(about: dict[str, Any]) -> Callable[..., Any]:

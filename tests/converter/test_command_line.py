@@ -17,6 +17,7 @@ from checkpoints_convert.fetching import hub
 from checkpoints_convert.load import load
 from checkpoints_convert.proof.compare import difference
 from checkpoints_convert.reading.files import read_tensors, write_tensors
+from checkpoints_convert.tables import entries
 from minimodels.errors import UserError
 
 
@@ -103,10 +104,10 @@ class TestList:
         monkeypatch.setenv("HF_HOME", str(tmp_path))
         monkeypatch.setenv("HOME", str(tmp_path))
         lines = run(capfd, "list").splitlines()
-        assert len(lines) == 1 + len(hub.entries())
+        assert len(lines) == 1 + len(entries())
         line = next(line for line in lines if line.startswith("openai/clip-vit-base-patch32 "))
         assert "605 MB" in line and "MIT" in line and " no " in line
-        start = {line.index(entry.system + " ") for line, entry in zip(lines[1:], hub.entries())}
+        start = {line.index(entry.system + " ") for line, entry in zip(lines[1:], entries())}
         assert len(start) == 1  # aligned
 
     def test_words_and_json(self, capfd):

@@ -7,13 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from checkpoints_convert.fetching import hub
 from checkpoints_convert.proof.compare import Row, compare, difference, expand, in_dtype, observe
 from checkpoints_convert.proof.references import all_references, references
 from checkpoints_convert.proof.suite import reference_named, twins
 from checkpoints_convert.proof.verify import beside, redraw_all, verify
 from checkpoints_convert.reading.files import write_tensors
-from checkpoints_convert.tables import SYSTEMS
+from checkpoints_convert.tables import SYSTEMS, entries
 from minimodels.errors import UserError
 
 INFINITE = float("inf")
@@ -215,9 +214,9 @@ def test_verify_an_official_name_at_a_tiny_size(device):
 def test_every_official_size_is_known_to_the_hub():
     """A reference's official names are the hub's; each checkpoint of the hub that has a library can be verified."""
     known = {name for reference in all_references() for name in reference.official}
-    entries = {entry.name: entry for entry in hub.entries()}
-    assert known <= entries.keys()
-    missing = {name for name, entry in entries.items() if entry.system in ("vit", "clip")} - known
+    known_entries = {entry.name: entry for entry in entries()}
+    assert known <= known_entries.keys()
+    missing = {name for name, entry in known_entries.items() if entry.system in ("vit", "clip")} - known
     assert not missing
 
 

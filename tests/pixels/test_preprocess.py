@@ -28,9 +28,9 @@ from minimodels.pixels.preprocess import (
     CLIPPreprocess,
     TimmPreprocess,
     TransformersPreprocess,
-    preprocess_from_dict,
     preprocess_to_dict,
 )
+from minimodels.stored.models import preprocess_from_dict
 from tests.benchmarks.pixels import levels_apart, picture, references
 
 MODES = ["RGB", "L", "LA", "RGBA", "P", "P transparent", "PA", "CMYK", "1", "I;16", "I", "F", "YCbCr", "HSV", "RGBa"]

@@ -16,7 +16,7 @@ from checkpoints_convert.tables import clip as clip_table
 from checkpoints_convert.tables import clipseg
 from minimodels.clipseg import CLIPSeg
 from minimodels.errors import UserError
-from minimodels.pixels.preprocess import TransformersPreprocess, preprocess_from_dict, preprocess_to_dict
+from minimodels.pixels.preprocess import TransformersPreprocess, preprocess_to_dict
 from minimodels.pixels.preprocess_tensor import TensorPreprocess
 from minimodels.stored import models
 from tests.systems.clipseg.test_clipseg import REFERENCE, SMALL, pair, pictures, small, words
@@ -163,7 +163,9 @@ def test_pixels_equal_the_official_order(size, antialias):
             transforms.Resize((352, 352), antialias=antialias),
         ]
     )
-    preprocess = preprocess_from_dict(json.loads(json.dumps(preprocess_to_dict(TensorPreprocess(352, antialias)))))
+    preprocess = models.preprocess_from_dict(
+        json.loads(json.dumps(preprocess_to_dict(TensorPreprocess(352, antialias))))
+    )
     # Resized in float32: two axes, at most 7 terms each, so 16 roundings of 6e-8 of numbers up to 2.7.
     assert difference(preprocess(noise_picture(*size)), theirs(noise_picture(*size))) <= 3e-6
 

@@ -14,10 +14,10 @@ from checkpoints_convert.fetching import hub
 from checkpoints_convert.load import load
 from checkpoints_convert.proof.verify import difference, redraw_all
 from checkpoints_convert.reading.files import read_tensors
-from checkpoints_convert.tables import lavt
+from checkpoints_convert.tables import entries, lavt
 from minimodels.errors import UserError
 from minimodels.lavt import LAVT
-from minimodels.pixels.preprocess import preprocess_from_dict, preprocess_to_dict
+from minimodels.pixels.preprocess import preprocess_to_dict
 from minimodels.pixels.preprocess_tensor import SquashPreprocess
 from minimodels.stored import models
 from minimodels.words.word_piece import learn_words
@@ -192,7 +192,7 @@ def test_pixels_equal_torchvision(size):
         [transforms.Resize((480, 480)), transforms.ToTensor(), transforms.Normalize(mean=mean, std=std)]
     )
     pixels = np.random.RandomState(size[0]).randint(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-    ours = preprocess_from_dict(json.loads(json.dumps(preprocess_to_dict(SquashPreprocess(480)))))
+    ours = models.preprocess_from_dict(json.loads(json.dumps(preprocess_to_dict(SquashPreprocess(480)))))
     assert torch.equal(ours(Image.fromarray(pixels)), theirs(Image.fromarray(pixels)))
 
 
@@ -236,7 +236,7 @@ def test_the_catalogue_tells_where_lavt_is():
             entry = hub.find(f"{layout}-{data}")
             assert entry.system == "lavt" and entry.format == form and hub.by_hand(entry).name == "lavt"
             assert hub.page(entry).startswith("https://drive.usercontent.google.com/download?")
-    assert len({hub.page(entry) for entry in hub.entries() if entry.system == "lavt"}) == 8
+    assert len({hub.page(entry) for entry in entries() if entry.system == "lavt"}) == 8
 
 
 def test_the_vocabulary_is_found_where_bert_was_fetched(model, tmp_path):

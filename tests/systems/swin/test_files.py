@@ -251,7 +251,7 @@ def test_preprocess_as_timm(name, side):
 
     transform = create_transform(**resolve_data_config(pretrained_cfg=get_pretrained_cfg(name).to_dict()))
     arguments = {"image_size": (side, side)}
-    from minimodels.pixels.preprocess import preprocess_from_dict
+    from minimodels.stored.models import preprocess_from_dict
 
     ours = preprocess_from_dict(SYSTEM.surroundings(arguments, "official", {})["preprocess"])
     for size in ((500, 333), (101, 700)):
@@ -261,7 +261,7 @@ def test_preprocess_as_timm(name, side):
 def test_preprocess_as_transformers():
     from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
-    from minimodels.pixels.preprocess import preprocess_from_dict
+    from minimodels.stored.models import preprocess_from_dict
 
     arguments = {"image_size": (224, 224)}
     ours = preprocess_from_dict(SYSTEM.surroundings(arguments, "transformers", {})["preprocess"])
