@@ -6,12 +6,12 @@ the largest difference over three draws of all weights of the tiny configuration
 
 import argparse
 import importlib
+import importlib.metadata
 import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -23,22 +23,16 @@ from checkpoints_convert.proof.references import Reference, all_references
 from checkpoints_convert.proof.verify import beside
 from lessons.book.reference import code_lines
 from minimodels.errors.aside import write_aside
-from minimodels.stored import models
-from tests.golden import Line, read_case, run_case
+from minimodels.stored.classes import model_class
+from tests.golden import Line, read_case, run_case, system_module
 
 ROOT = Path(__file__).resolve().parents[1]
 JSON, README = ROOT / "docs" / "data" / "parity.json", ROOT / "README.md"
 GOLDEN = ROOT / "tests" / "golden"
 BEGIN, END = "<!-- parity:begin -->", "<!-- parity:end -->"
 COMMAND = "python -m tests.report"
-LIBRARIES = ("torch", "torchvision", "timm", "transformers", "open_clip_torch", "pillow")
 SEEDS = 3
 Row = dict[str, Any]
-FILES = {
-    "tokenizer": "words/byte_pair",
-    "LAVT": "lavt",
-    "Matcher": "matcher",
-}  # what no library has, or is no model class: its file in minimodels
 
 
 @dataclass(frozen=True)
@@ -48,17 +42,23 @@ class Source:
     model: str
     reference: str
     measure: Callable[[], Row]
+    file: str | None = None  # of a row that is about no model class: the file whose lines are counted
+
+    @property
+    def name(self) -> str:
+        return f"{self.model} beside {self.reference}"
 
 
 def sources() -> list[Source]:
-    """Every row of the table, in the order of the systems; a new reference or golden case brings its own."""
+    """Every row of the table: systems in the order of the alphabet, then what is no model, then what is golden alone.
+
+    A new reference or golden case brings its own; so does a file `tests/<folder>/report_rows.py`, whose `ROWS` are
+    (model, reference, function -> what differs and of how much, file whose lines are counted or None).
+    """
     found = [Source(r.model, r.library, partial(library_row, r)) for r in all_references()]
-    found += [
-        Source("tokenizer", "open_clip", tokenizer_row),
-        Source("WordPiece", "transformers", word_piece_row),
-        Source("preprocess", "torchvision", partial(pixel_row, "torchvision")),
-        Source("preprocess", "transformers", partial(pixel_row, "transformers")),
-    ]
+    for path in sorted((ROOT / "tests").glob("*/report_rows.py")):
+        for model, reference, find, file in importlib.import_module(f"tests.{path.parent.name}.report_rows").ROWS:
+            found.append(Source(model, reference, partial(exact_row, find), file))
     golden: dict[str, list[Path]] = {}
     for path in sorted(GOLDEN.glob("*/*/config.json")):
         if (model := golden_model(path.parent)) is not None:
@@ -68,14 +68,25 @@ def sources() -> list[Source]:
     return sorted(found, key=lambda source: (order.index(source.model), source.reference == "golden"))
 
 
-def measure() -> dict[str, Any]:
-    """The content of parity.json."""
+def measure(only: str = "") -> dict[str, Any]:
+    """The content of parity.json; with `only`, rows without this text in their name stay as they were written."""
+    kept = {} if not only else {(row["model"], row["reference"]): row for row in json.loads(JSON.read_text())["rows"]}
     rows = []
     for source in sources():
-        print(f"{source.model} beside {source.reference}", file=sys.stderr, flush=True)
-        row = source.measure()
-        rows.append({"model": source.model, "reference": source.reference, **row, "lines": lines_of(source.model)})
-    return {"command": COMMAND, "versions": {name: version(name) for name in LIBRARIES}, "rows": rows}
+        if only.lower() in source.name.lower():
+            print(source.name, file=sys.stderr, flush=True)
+            about = {"model": source.model, "reference": source.reference}
+            rows.append({**about, **source.measure(), "lines": lines_of(source.model)})
+        elif (source.model, source.reference) in kept:
+            rows.append(kept[source.model, source.reference])
+    return {"command": COMMAND, "versions": versions({row["reference"] for row in rows}), "rows": rows}
+
+
+def versions(references: set[str]) -> dict[str, str]:
+    """Of torch, pillow and every reference that is an installed library (a golden case is none)."""
+    known = importlib.metadata.packages_distributions()
+    names = sorted({known[name][0] for name in references | {"torch", "PIL"} if name in known}, key=str.lower)
+    return {name.lower(): importlib.metadata.version(name) for name in names}
 
 
 # ---------------------------------------------------------------- rows
@@ -98,7 +109,7 @@ def golden_model(folder: Path) -> str | None:
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     if config["kind"] == "keys":
         return None
-    told = getattr(importlib.import_module(f"tests.golden.{config['system']}"), "ROWS", {})
+    told = getattr(system_module(config["system"]), "ROWS", {})
     if folder.name in told:
         return told[folder.name]
     names = [reference.model for reference in all_references() if reference.system == config["system"]]
@@ -112,7 +123,7 @@ def golden_row(model: str, folders: list[Path]) -> Row:
     A system's module may say what lies inside (`is_inside`), and hold gradients against finite differences
     (`gradients`) where no library has the model.
     """
-    module = importlib.import_module(f"tests.golden.{read_case(folders[0]).config['system']}")
+    module = system_module(read_case(folders[0]).config["system"])
     hidden, inside, outputs, low = getattr(module, "is_inside", is_inside), [], [], []
     differences = module.gradients() if hasattr(module, "gradients") else None
     for folder in folders:
@@ -146,54 +157,9 @@ def largest(lines: list[Line], exact: float | None = None) -> float | None:
     return max(distances, default=exact if lines else None)
 
 
-def tokenizer_row() -> Row:
-    """Random Unicode against open_clip's tokenizer: cleaned text, ids, rows, decoded text."""
-    from open_clip.tokenizer import SimpleTokenizer, get_clean_fn
-
-    from tests.words import test_byte_pair as tests
-
-    reference, clean, texts = SimpleTokenizer(), get_clean_fn("lower"), tests.random_texts(3000)
-    ids = [reference.encode(text) for text in texts]
-    rows = zip(reference(texts, 17), reference(texts, 77))
-    expected = [(text, clean(text), i, reference.decode(i), *r) for text, i, r in zip(texts, ids, rows)]
-    return exact_row(tests.differences(tests.build(), expected), "3,000 texts of random Unicode")
-
-
-def word_piece_row() -> Row:
-    """Nasty texts against transformers' BertTokenizer, cased and uncased: pieces, ids, rows and masks."""
-    from transformers import BertTokenizer
-
-    from minimodels.words.word_piece import WordPieceTokenizer
-    from tests.words import test_word_piece as tests
-
-    wrong: list[str] = []
-    for lowercase in (True, False):
-        pieces = tests.vocabulary_of(tests.TEXTS[::7], lowercase, every=2)
-        ours = WordPieceTokenizer(pieces, lowercase, context_length=10_000)
-        theirs = BertTokenizer(vocab={piece: id for id, piece in enumerate(pieces)}, do_lower_case=lowercase)
-        wrong += tests.differences(ours, theirs, tests.TEXTS)
-    return exact_row(wrong, f"{len(tests.TEXTS)} texts of random Unicode, two vocabularies")
-
-
-def pixel_row(library: str) -> Row:
-    """Pictures of fifteen modes and nine odd sizes, prepared for CLIP: every float32 number equal."""
-    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
-
-    from minimodels.pixels.preprocess import CLIPPreprocess, TransformersPreprocess
-    from tests.pixels import test_preprocess as tests
-
-    pictures, wrong = tests.noise(), []
-    for size in (32, 41):
-        if library == "torchvision":
-            wrong += tests.differing(CLIPPreprocess(size), tests.official_transform(size), pictures)
-        else:
-            reference = tests.processed(CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size=size))
-            wrong += tests.differing(TransformersPreprocess(size, (size, size)), reference, pictures)
-    return exact_row(wrong, f"{len(pictures)} pictures of {len(tests.MODES)} modes, odd sizes")
-
-
-def exact_row(wrong: list[str], what: str) -> Row:
+def exact_row(find: Callable[[], tuple[list[str], str]]) -> Row:
     """A row where only equality counts."""
+    wrong, what = find()
     if wrong:
         raise SystemExit(f"{len(wrong)} differ: {'; '.join(wrong[:5])}")
     return {"what": what, "output": 0.0, "blocks": None, "gradients": None, "float32": None}
@@ -201,15 +167,16 @@ def exact_row(wrong: list[str], what: str) -> Row:
 
 @cache
 def lines_of(model: str) -> int | None:
-    """Lines of code of a model's file: of the class that the reference's converter builds, or of a file by name."""
-    file = FILES.get(model)
+    """Lines of code of a model's file: of the class that the reference's converter builds, or of the class so named."""
+    cls, file = model_class(model), next((source.file for source in sources() if source.model == model), None)
     for reference in all_references():
         if reference.model == model:
             with torch.device("meta"):
                 empty = reference.build(**reference.tiny)
-            about: dict[str, Any] = reference.ours(empty, reference.tiny).about  # type: ignore[assignment]
-            file = models.CLASSES[about["class"]].rpartition(".")[2]
-    return code_lines((ROOT / "minimodels" / f"{file}.py").read_text(encoding="utf-8")) if file else None
+            cls = type(reference.ours(empty, reference.tiny))
+    if cls is not None:
+        file = f"{cls.__module__.replace('.', '/')}.py"
+    return code_lines((ROOT / file).read_text(encoding="utf-8")) if file else None
 
 
 # ---------------------------------------------------------------- the table in the README
@@ -238,8 +205,8 @@ def put_into_readme(text: str, table: str) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Measure and write both files; 1 where something differs by more than it may."""
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__.splitlines()[0])
-    parser.parse_args(arguments)
-    data = measure()
+    parser.add_argument("--only", default="", help="measure again the rows whose name contains this text")
+    data = measure(parser.parse_args(arguments).only)
     with write_aside(JSON) as aside:
         aside.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     README.write_text(put_into_readme(README.read_text(encoding="utf-8"), markdown(data)), encoding="utf-8")

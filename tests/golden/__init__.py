@@ -4,8 +4,10 @@ A case is a folder with `config.json` (its `system` and `kind` say how to run it
 `out.*`) and `keys.json` (the official names and shapes; `fill.py` makes every tensor from these alone). One module a
 system, found by its name, says how to run each kind:
 
-    KINDS = {"model": run_model, ...}            in tests/golden/<system>.py
+    KINDS = {"model": run_model, ...}            in tests/systems/<system>/golden.py
     def run_model(case, device): return case.judge({"out.image_features": ..., ...})
+
+Key lists (`"kind": "keys"`) of any system that has a table run without one: the converter must take every name.
 
     python -m tests.golden CASE_DIR ...
 """
@@ -15,16 +17,19 @@ import importlib.util
 import json
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from checkpoints_convert import build
 from checkpoints_convert.proof.compare import difference
+from checkpoints_convert.tables import SYSTEMS
 from minimodels.errors import UserError
 from tests.golden import fill
 
@@ -181,20 +186,57 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path} is not JSON ({error})") from error
 
 
+def take(case: Case, make: Callable[[dict[str, Tensor]], nn.Module], buffers: bool = False) -> tuple[list[Line], Any]:
+    """What comes of a key list: the lines to show, and the model, None where the converter refuses a name.
+
+    Args:
+        case: its config may tell the official number of `parameters`.
+        make: converts the whole list, tensors without numbers.
+        buffers: the official number counts stored tensors that are not learned too.
+    """
+    tensors = case.empty_checkpoint()
+    try:
+        model = make(tensors)
+    except UserError as error:
+        return [Line("names", False, str(error))], None
+    ours = model.state_dict()
+    lines = [Line("names", True, f"{len(tensors)} official names become our {len(ours)} tensors")]
+    if "parameters" in case.config:
+        counted = ours.values() if buffers else model.parameters()
+        count, wanted = sum(tensor.numel() for tensor in counted), case.config["parameters"]
+        lines.append(Line("parameters", count == wanted, f"ours {count:,}, official {wanted:,}"))
+    return lines, model
+
+
+def run_keys(case: Case, device: torch.device) -> list[Line]:
+    """The converter takes every official name, and our model has the official number of parameters."""
+    told = case.config.get("told", {})
+    return take(case, lambda tensors: build(tensors, case.config["system"], **told))[0]
+
+
+def system_module(system: str) -> ModuleType | None:
+    """What runs a system's cases, `tests/systems/<system>/golden.py`; None where there is no such file."""
+    package = "tests.systems"
+    if not (importlib.util.find_spec(f"{package}.{system}") and importlib.util.find_spec(f"{package}.{system}.golden")):
+        return None
+    return importlib.import_module(f"{package}.{system}.golden")
+
+
 def run_case(case: Case, device: str | torch.device = "cpu") -> list[Line]:
     """The lines of one case.
 
     Raises:
-        UserError: no module for its system, no such kind there, or a config or array that the kind needs is missing.
+        UserError: nothing runs its system or its kind, or a config or array that the kind needs is missing.
     """
     system, kind = case.config["system"], case.config["kind"]
-    name = f"{__name__}.{system}"
-    if not importlib.util.find_spec(name) or not hasattr(module := importlib.import_module(name), "KINDS"):
+    kinds = {"keys": run_keys} if system in SYSTEMS else {}
+    kinds |= getattr(system_module(system), "KINDS", {})
+    if not kinds:
         raise UserError(f"{case.path}: nothing here runs the system {system!r}")
-    if kind not in module.KINDS:
-        raise UserError(f"{case.path}: {system} has no kind {kind!r}; there are: {', '.join(module.KINDS)}")
+    if kind not in kinds:
+        raise UserError(f"{case.path}: {system} has no kind {kind!r}; there are: {', '.join(kinds)}")
     try:
-        lines = module.KINDS[kind](case, torch.device(device))
+        lines = kinds[kind](case, torch.device(device))
     except (KeyError, IndexError, TypeError) as error:
         raise UserError(f"{case.path}: config.json or the files beside it lack what is needed ({error!r})") from error
     if not any(line.ok is not None for line in lines):

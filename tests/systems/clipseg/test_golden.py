@@ -9,7 +9,8 @@ from checkpoints_convert import build
 from checkpoints_convert.proof.compare import difference
 from minimodels import picture_prompts as prompts
 from minimodels.errors import UserError
-from tests.golden import clipseg, read_case, run_case
+from tests.golden import read_case, run_case
+from tests.systems.clipseg import golden as clipseg
 
 CASES = ["rd64-uni", "rd64-uni-refined", "rd16-uni", "tiny", "tiny_refined", "visual_prompt"]
 

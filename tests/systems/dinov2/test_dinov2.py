@@ -23,7 +23,8 @@ from minimodels.errors import UserError
 from minimodels.pixels.preprocess import preprocess_to_dict
 from minimodels.pixels.preprocess_tensor import TensorPreprocess
 from minimodels.stored import models
-from tests.golden import dinov2, read_case, run_case
+from tests.golden import read_case, run_case
+from tests.systems.dinov2 import golden as dinov2
 from tests.systems.mutants import HeadsInterleaved, NoScale, become, each
 
 CASES = ["tiny", "tiny_up", "tiny_native", "tiny_same_count", "tiny_reg", "tiny_swiglu"]

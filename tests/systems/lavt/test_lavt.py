@@ -14,8 +14,8 @@ from minimodels import lavt as file
 from minimodels import swin
 from minimodels.errors import UserError
 from minimodels.lavt import LAVT, PWAM, READINGS_OF_Y1, LanguageGate, enlarge
-from tests.golden import lavt as golden
 from tests.golden import read_case, run_case
+from tests.systems.lavt import golden
 
 CASES = ["tiny", "tiny_w4", "tiny_mha", "tiny_one", "base_keys"]
 # Nothing may be made for four stages, patches of 4 or words of 768 alone.

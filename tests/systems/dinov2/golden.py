@@ -9,8 +9,7 @@ from torch import Tensor
 from checkpoints_convert import build
 from checkpoints_convert.proof.compare import difference
 from minimodels.dinov2 import DINOv2, to_grid
-from minimodels.errors import UserError
-from tests.golden import Case, Line
+from tests.golden import Case, Line, take
 
 
 def run_model(case: Case, device: torch.device) -> list[Line]:
@@ -47,19 +46,9 @@ def observe(model: DINOv2, image: Tensor, layers: list[int]) -> dict[str, Tensor
 
 
 def run_keys(case: Case, device: torch.device) -> list[Line]:
-    """The converter takes every official name, and our model has the official number of parameters."""
-    tensors = case.empty_checkpoint()
-    try:
-        model = build(tensors, "dinov2")
-    except UserError as error:
-        return [Line("names", False, str(error))]
-    count = sum(parameter.numel() for parameter in model.parameters())
-    wanted = case.config["parameters"]
-    return [
-        Line("names", True, f"{len(tensors)} official names become our {len(model.state_dict())} tensors"),
-        Line("parameters", count == wanted, f"ours {count:,}, official {wanted:,}"),
-        *told(case, model),
-    ]
+    """The converter takes every official name, and our model has the official number of parameters and sizes."""
+    lines, model = take(case, lambda tensors: build(tensors, "dinov2"))
+    return lines if model is None else [*lines, *told(case, model)]
 
 
 def told(case: Case, model: Any) -> list[Line]:

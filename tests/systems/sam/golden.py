@@ -12,9 +12,8 @@ from torch import Tensor
 from checkpoints_convert import build
 from minimodels import sam
 from minimodels import sam_everything as generator
-from minimodels.errors import UserError
 from minimodels.pixels.preprocess_padded import PaddedPreprocess
-from tests.golden import Case, Line
+from tests.golden import Case, Line, take
 
 # ---------------------------------------------------------------- the model
 
@@ -90,17 +89,7 @@ def pick(name: str, seen: dict[str, Tensor]) -> Tensor:
 
 def run_keys(case: Case, device: torch.device) -> list[Line]:
     """The converter takes every official name at full size, and all numbers are there."""
-    tensors = case.empty_checkpoint()
-    try:
-        model: Any = build(tensors, "sam")
-    except UserError as error:
-        return [Line("names", False, str(error))]
-    ours = model.state_dict()
-    count, wanted = sum(tensor.numel() for tensor in ours.values()), case.config["parameters"]
-    return [
-        Line("names", True, f"{len(tensors)} official names become our {len(ours)} tensors"),
-        Line("parameters", count == wanted, f"ours {count:,}, official {wanted:,}"),
-    ]
+    return take(case, lambda tensors: build(tensors, "sam"), buffers=True)[0]
 
 
 def run_relpos(case: Case, device: torch.device) -> list[Line]:

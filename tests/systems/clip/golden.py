@@ -14,7 +14,7 @@ from minimodels.clip_resnet import CLIPResNet
 from minimodels.errors import UserError
 from minimodels.pixels.preprocess import CLIPPreprocess, center_crop, resize_shorter_side, to_tensor
 from minimodels.words.byte_pair import BytePairTokenizer
-from tests.golden import Case, Line
+from tests.golden import Case, Line, take
 
 
 def build_clip(case: Case, tensors: dict[str, Tensor], dtype: torch.dtype | None = None) -> nn.Module:
@@ -73,17 +73,11 @@ def noting(model: DualEncoder, seen: dict[str, Tensor]) -> Iterator[None]:
 
 
 def run_keys(case: Case, device: torch.device) -> list[Line]:
-    """The converter takes every official name, and our model has the official number of parameters."""
-    tensors = case.empty_checkpoint()
-    try:
-        model = build_clip(case, tensors)
-    except UserError as error:
-        return [Line("names", False, str(error))]
-    lines = [Line("names", True, f"{len(tensors)} official names become our {len(model.state_dict())} tensors")]
-    count = sum(parameter.numel() for parameter in model.parameters())
-    wanted = case.config["parameters"]
-    lines.append(Line("parameters", count == wanted, f"ours {count:,}, official {wanted:,}"))
-    arguments: dict[str, Any] = model.about["arguments"]  # type: ignore[assignment, index]
+    """The converter takes every official name, and our model has the official number of parameters and sizes."""
+    lines, model = take(case, lambda tensors: build_clip(case, tensors))
+    if model is None:
+        return lines
+    arguments = model.about["arguments"]
     for name, value in sizes_told(case).items():
         lines.append(Line(name, arguments[name] == value, f"ours {arguments[name]}, official {value}"))
     return lines
