@@ -8,6 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from lessons.book.definitions import Definitions, Place, Used
 from lessons.book.runner import differences
 from lessons.book.text import OUTPUTS, ROOT, BookError, Lesson, fingerprint, recording
 
@@ -20,7 +21,7 @@ def stale(lesson: Lesson) -> list[str]:
         return [lesson.about["broken"]]
     if record is None:
         return ["never run"]
-    reasons = [name for name, known in record["used"].items() if not _same(ROOT / name, known)]
+    reasons = changes(record["used"])
     files = [output["file"] for cell in record["cells"] for output in cell if "file" in output]
     reasons += [f"{name} is missing" for name in files if not (OUTPUTS / lesson.key / name).is_file()]
     reasons += [
@@ -32,8 +33,19 @@ def stale(lesson: Lesson) -> list[str]:
     return reasons
 
 
-def _same(file: Path, known: str) -> bool:
-    return file.is_file() and fingerprint(file) == known
+def changes(used: Used) -> list[str]:
+    """What a run used and is no longer as it was: files by name, definitions as "minimodels/blocks.py: MLP.forward"."""
+    found, reasons = Definitions(ROOT, used), []
+    for file, known in used.items():
+        if not (ROOT / file).is_file():
+            reasons.append(f"{file} is gone")
+        elif isinstance(known, str):
+            reasons += [f"{file} changed"] if fingerprint(ROOT / file) != known else []
+        else:
+            now = {name: found.hash(Place(file, name)) for name in known}
+            reasons += [f"{file}: {name} is gone" for name in now if now[name] is None]
+            reasons += [f"{file}: {name} changed" for name in now if now[name] not in (None, known[name])]
+    return reasons
 
 
 def run(lesson: Lesson, out: Path) -> None:

@@ -19,21 +19,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from lessons.book import diagrams
-from lessons.book.text import ROOT, Cell, fingerprint, read_cells
+from lessons.book.text import ROOT, Cell, read_cells
+from lessons.book.tracing import Trace
 
-IGNORED_FOLDERS = {
-    "my",
-    "tour",
-    "runs",
-    "site",
-    "build",
-    "dist",
-    "outputs",
-    "__pycache__",
-    "site-packages",
-    "node_modules",
-}
 LARGEST_FIGURE = 600_000  # bytes; the repository keeps every figure
 STYLE = {
     "figure.figsize": (6.4, 3.2),
@@ -118,14 +106,16 @@ class Recorder:
 
 def record(lesson: Path, out: Path) -> None:
     """Run a lesson from the repository root and write `out`/record.json with its outputs and what they depend on."""
-    opened: set[str] = set()
     os.chdir(ROOT)
     sys.path.insert(0, str(ROOT))
     _prepare_matplotlib()
-    _watch_files(opened)
-    recorder = Recorder(out)
-    diagrams.recorder = recorder.show
+    trace, recorder = Trace(lesson), Recorder(out)
+    trace.start()
     import matplotlib.pyplot as plt
+
+    from lessons.book import diagrams  # here, so that the trace knows it
+
+    diagrams.recorder = recorder.show
 
     plt.switch_backend("Agg")
     plt.show = lambda *_, **__: recorder.take_figures()
@@ -144,9 +134,11 @@ def record(lesson: Path, out: Path) -> None:
         pending = [text for text in pending if not _evaluate(text, main.__dict__, values)]
     for text in pending:
         values[text] = eval(_formatted(text), main.__dict__)  # its NameError is the message
+    trace.stop()
     _check_sizes(out)
     made = {"python": ".".join(map(str, sys.version_info[:2])), "torch": _version("torch")}
-    content = {"with": made, "used": _used(opened, lesson), "values": values, "cells": cells}
+    shown = "\n".join([*values.values(), *(text for cell in cells for output in cell for text in output.values())])
+    content = {"with": made, "used": trace.used(shown), "values": values, "cells": cells}
     (out / "record.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 
@@ -156,27 +148,6 @@ def _prepare_matplotlib() -> None:
     matplotlib.use("Agg")
     matplotlib.rcParams.update(STYLE)
     matplotlib.rcParams["axes.prop_cycle"] = matplotlib.cycler(color=COLOURS)
-
-
-def _watch_files(opened: set[str]) -> None:
-    """Note every file that is opened for reading; safetensors opens its files outside Python and is wrapped."""
-
-    def hook(event: str, arguments: tuple) -> None:
-        if event == "open" and isinstance(arguments[0], str | os.PathLike) and "r" in (arguments[1] or "r"):
-            opened.add(os.fspath(arguments[0]))
-
-    sys.addaudithook(hook)
-    try:
-        import safetensors
-    except ImportError:
-        return
-    original = safetensors.safe_open
-
-    def safe_open(filename: Any, *arguments: Any, **named: Any) -> Any:
-        opened.add(os.fspath(filename))
-        return original(filename, *arguments, **named)
-
-    safetensors.safe_open = safe_open
 
 
 def _run_cell(cell: Cell, file: str, space: dict, recorder: Recorder) -> None:
@@ -217,24 +188,6 @@ def _check_sizes(out: Path) -> None:
             raise SystemExit(
                 f"{file.name} has {file.stat().st_size:,} bytes; draw it smaller (at most {LARGEST_FIGURE:,})"
             )
-
-
-def _used(opened: set[str], lesson: Path) -> dict[str, str]:
-    """The project's own files that the run imported or read, each with its fingerprint; paths as on every system."""
-    modules = {module.__file__ for module in list(sys.modules.values()) if getattr(module, "__file__", None)}
-    files = {Path(name).resolve() for name in modules | opened | {str(lesson)} if isinstance(name, str)}
-    own = {}
-    for file in sorted(files):
-        if not file.is_file() or not file.is_relative_to(ROOT):
-            continue
-        place = file.relative_to(ROOT)
-        hidden = place.parts[0] in IGNORED_FOLDERS or any(
-            part.startswith(".") or part == "__pycache__" for part in place.parts
-        )
-        book = place.parts[:2] == ("lessons", "book") and place.stem not in ("diagrams", "figures")
-        if not hidden and not book and file.suffix not in (".pyc", ".so"):
-            own[place.as_posix()] = fingerprint(file)
-    return own
 
 
 def _version(name: str) -> str:
@@ -283,9 +236,7 @@ def main(arguments: list[str]) -> int:
     try:
         record(lesson, Path(arguments[1]).resolve())
     except Exception as error:
-        frames = [
-            frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.endswith("book_run.py")
-        ]
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
         lines = "".join(traceback.format_list(frames[:1] + frames[1:][-4:]))
         print(f"{lesson.name} stopped:\n{lines}{type(error).__name__}: {error}", file=sys.stderr)
         return 1

@@ -12,7 +12,6 @@ on a line:
 
 import ast
 import functools
-import hashlib
 import html
 import json
 import re
@@ -21,6 +20,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
+
+from lessons.book.definitions import short_hash, whole_shape
 
 ROOT = Path(__file__).resolve().parents[2]
 OUTPUTS = ROOT / "docs" / "outputs"
@@ -160,51 +161,16 @@ def fingerprint(path: Path) -> str:
     """A hash that changes when what a file does may have changed: Python by its syntax tree, text whatever its line
     ends.
 
-    Comments, blank lines, line breaks and docstrings change nothing, and neither does the Python version that computes
-    it. Of a lesson the cells count one by one (moving a line to another cell moves its output).
+    Of a lesson the cells count one by one: moving a line to another cell moves its output.
     """
     data = path.read_bytes()
     if path.suffix == ".py":
         text = data.decode("utf-8")
         pieces = [cell.body for cell in read_cells(text) if cell.kind == "code"] or [text]
-        data = "\n".join(_shape(ast.parse(piece)) for piece in pieces).encode()
+        data = "\n".join(whole_shape(piece) for piece in pieces).encode()
     elif b"\0" not in data[:4096]:
         data = data.replace(b"\r\n", b"\n")
-    return hashlib.sha256(data).hexdigest()[:16]
-
-
-def _shape(node: object) -> str:
-    """A syntax tree as text, the same on every Python version: no positions, no docstrings, no empty fields."""
-    if isinstance(node, list):
-        return "[" + ",".join(map(_shape, node)) + "]"
-    if not isinstance(node, ast.AST):
-        return f"{type(node).__name__}:{node!r}"
-    parts = []
-    if isinstance(node, ast.JoinedStr):
-        node = ast.JoinedStr(_joined(node.values))
-    for name, value in ast.iter_fields(node):
-        if name == "body" and isinstance(value, list):
-            value = [item for item in value if not _is_docstring(item)]
-        if value is not None and value != [] and name not in ("ctx", "kind", "type_comment"):
-            parts.append(f"{name}={_shape(value)}")
-    return f"{type(node).__name__}({','.join(parts)})"
-
-
-def _joined(pieces: list[ast.expr]) -> list[ast.expr]:
-    """The pieces of an f-string with neighbouring texts as one; Python versions cut them differently."""
-    joined: list[ast.expr] = []
-    for piece in pieces:
-        if not isinstance(piece, ast.Constant):
-            joined.append(piece)
-        elif joined and isinstance(joined[-1], ast.Constant):
-            joined[-1] = ast.Constant(joined[-1].value + piece.value)
-        elif piece.value:
-            joined.append(piece)
-    return joined
-
-
-def _is_docstring(node: object) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    return short_hash(data)
 
 
 # ---------------------------------------------------------------- code from its file
@@ -261,6 +227,10 @@ def _section(text: str, section: str, place: str) -> Snippet:
     except StopIteration:
         raise BookError(f"{place} has no lines '# section: {section}' and '# end: {section}'") from None
     return Snippet(textwrap.dedent("\n".join(lines[first:last])), place, first + 1)
+
+
+def _is_docstring(node: object) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 def without_docstrings(code: str) -> str:
