@@ -7,9 +7,9 @@
     python -m lessons.book --notebooks DIR     every lesson as a Jupyter notebook with its outputs
 
 A lesson is a script in percent format, `lessons/<part>/NN_name.py`. What it printed and drew lies in
-docs/outputs/<part>/<NN_name>/ (in git), with a hash of each definition of the project that it executed and of each file
-it read; the pages in docs/lessons/ and docs/files/ are written from both (not in git). mkdocs.yml names hook.py beside this file, so `python -m mkdocs build`
-writes the pages itself. Building needs no torch; running a lesson does.
+docs/outputs/<part>/<NN_name>/ (in git), with a hash of each definition of the project that it executed and of each
+file it read; the pages in docs/lessons/ and docs/files/ are written from both (not in git). mkdocs.yml names hook.py
+beside this file, so `python -m mkdocs build` writes the pages itself. Building needs no torch; running a lesson does.
 """
 
 import argparse

@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from lessons.book import __main__, exercises, notebook, pages, recording, reference, runner, text
-from lessons.book.text import BookError, Cell, expand, find_lessons, fingerprint, read_cells, read_lesson, source
 from lessons.book.diagrams import Table
+from lessons.book.text import BookError, Cell, expand, find_lessons, fingerprint, read_cells, read_lesson, source
 
 LESSON = '''"""A small lesson: counting
 
