@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from tests.benchmarks.measure import Work, machine, measure, peak
-from tests.benchmarks.works import WORKS
+from tests.benchmarks.works import works
 
 RESULT = Path(__file__).parents[2] / "docs" / "data" / "bench.json"
 
@@ -24,17 +24,18 @@ def main() -> int:
     parser.add_argument("--peak", nargs=2, metavar=("WORK", "WHO"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    every = works()
     if options.peak:
-        work = next(work for work in WORKS if work.name == options.peak[0])
+        work = next(work for work in every if work.name == options.peak[0])
         print(peak(work.builders[options.peak[1]]))
         return 0
-    works = [work for work in WORKS if options.only.lower() in work.name.lower()]
+    chosen = [work for work in every if options.only.lower() in work.name.lower()]
     print(f"{machine()}\n{'':46} {'ours':>9} {'reference':>9}  ratio   bar  noise   memory", flush=True)
-    rows = [line(work) for work in works]
+    rows = [line(work) for work in chosen]
     measured = {str(row["work"]): row for row in rows}
     if options.only and options.json.exists():  # some measured again: the other lines stay as they were
         measured = {row["work"]: row for row in json.loads(options.json.read_text())["rows"]} | measured
-    table = [measured[work.name] for work in WORKS if work.name in measured]
+    table = [measured[work.name] for work in every if work.name in measured]
     result = {"command": "python -m tests.benchmarks", "machine": machine(), "rows": table}
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(result, indent=1) + "\n")

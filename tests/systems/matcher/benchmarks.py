@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from tests.benchmarks.measure import Run
+from tests.benchmarks.measure import Run, Work
 
 SIDE, PATCH, PROPOSALS, WIDTH = 37, 14, 100, 1024
 
@@ -70,3 +70,14 @@ def plain() -> Run:
         return np.array(scores)
 
     return run
+
+
+WORKS = [
+    Work(
+        "Matcher: matching and scoring, 37 x 37 patches",
+        {"ours": ours, "numpy, scipy and POT": plain},
+        bar=1.05,
+        memory_bar=None,
+        note="100 proposals; the reference is a plain version of the same steps, in tests/systems/matcher.",
+    ),
+]
