@@ -16,9 +16,10 @@ import time
 from pathlib import Path
 from types import ModuleType
 
+from lessons.checker.attempts import cases
 from lessons.checker.errors import Trouble, explain
 from lessons.checker.exercises import Exercise, catalogue
-from lessons.checker.judge import Verdict, cases, judge
+from lessons.checker.judge import Verdict, judge
 from lessons.checker.load import forbidden_use, load_check, load_file
 from lessons.checker.task import Task, plain_call
 from lessons.checker.verdict import Report

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lessons.checker.judge import Answer, Case, NoGradient, Problem, attempt, gradients, same_answer
+from lessons.checker.attempts import Answer, Case, NoGradient, Problem, attempt, gradients, same_answer
 from lessons.checker.task import Mistake, Task
 from lessons.checker.values import compare
 

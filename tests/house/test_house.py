@@ -1,11 +1,13 @@
 """The rules of the house that a machine can check: where imports point, how long files are, what is never committed."""
 
 import ast
+import importlib
 import json
 import re
 import subprocess
 import sys
 import textwrap
+from collections.abc import Container
 from pathlib import Path
 
 import pytest
@@ -35,25 +37,7 @@ FOREIGN = {
     "matplotlib",
 }
 ALLOWED = {"torch", "einops", "numpy", "PIL", "safetensors", "jaxtyping", "regex", "ftfy", "scipy", "ot", "minimodels"}
-# Code lines without blanks, comments and docstrings.
-SIZES = {
-    "minimodels/blocks.py": 130,
-    "minimodels/vit.py": 120,
-    "minimodels/clip.py": 220,
-    "minimodels/clip_resnet.py": 160,
-    "minimodels/words/byte_pair.py": 160,
-    "minimodels/words/word_piece.py": 140,
-    "minimodels/clipseg.py": 220,
-    "minimodels/dinov2.py": 180,
-    "minimodels/swin.py": 220,
-    "minimodels/bert.py": 150,
-    "minimodels/lavt.py": 220,
-    "minimodels/sam.py": 380,
-    "minimodels/sam_everything.py": 280,
-    "minimodels/matcher.py": 300,
-}
-BYTE_PAIR_SIZE = 160  # tokenizers.py without WordPiece
-LONGEST_FUNCTION, LONGEST_FILE = 40, 500
+LONGEST_FUNCTION, LONGEST_FILE, FULLEST_FOLDER = 40, 500, 40
 
 
 def python_files(*folders: str) -> list[Path]:
@@ -67,8 +51,11 @@ def place(file: Path) -> str:
     return file.relative_to(ROOT).as_posix()
 
 
-def imports(file: Path) -> list[tuple[str, int, bool]]:
-    """(module, line, inside a function) of every import; relative ones are resolved."""
+def imports(file: Path, known: Container[str] = ()) -> list[tuple[str, int, bool]]:
+    """(module, line, inside a function) of every import; relative ones are resolved.
+
+    `from a.b import c` names a.b, or a.b.c where that is one of the `known` modules.
+    """
     tree = ast.parse(file.read_text("utf-8"))
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     lazy = {id(node) for function in functions for node in ast.walk(function)}
@@ -78,7 +65,10 @@ def imports(file: Path) -> list[tuple[str, int, bool]]:
             found += [(alias.name, node.lineno, id(node) in lazy) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = ".".join(file.relative_to(ROOT).parts[: -node.level]) + "." if node.level else ""
-            found.append((base + (node.module or ""), node.lineno, id(node) in lazy))
+            module = (base + (node.module or "")).rstrip(".")
+            names = {f"{module}.{alias.name}" for alias in node.names}
+            chosen = {name if name in known else module for name in names}
+            found += [(name, node.lineno, id(node) in lazy) for name in sorted(chosen)]
     return found
 
 
@@ -116,16 +106,37 @@ def test_models_load_without_the_references():
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("name", SIZES)
+def limits() -> dict[str, int]:
+    """The most code lines (without blanks, comments and docstrings) that a file may have.
+
+    The tests of a system or of a folder say it: `CODE_LINES` in tests/systems/<system>/__init__.py and the like.
+    """
+    files = sorted([*(ROOT / "tests").glob("*/__init__.py"), *(ROOT / "tests" / "systems").glob("*/__init__.py")])
+    modules = [importlib.import_module(".".join(file.parent.relative_to(ROOT).parts)) for file in files]
+    return {name: lines for module in modules for name, lines in getattr(module, "CODE_LINES", {}).items()}
+
+
+@pytest.mark.parametrize("name", limits())
 def test_models_are_short(name):
-    file = ROOT / name
-    if not file.is_file():
-        pytest.skip(f"there is no {name} yet")
-    limit = SIZES[name]
-    text = file.read_text("utf-8")
-    if name == "minimodels/words/byte_pair.py" and "WordPiece" not in text:
-        limit = BYTE_PAIR_SIZE
-    assert code_lines(text) <= limit, f"{name} has {code_lines(text)} code lines, at most {limit}"
+    lines, limit = code_lines((ROOT / name).read_text("utf-8")), limits()[name]
+    assert lines <= limit, f"{name} has {lines} code lines, at most {limit}"
+
+
+def test_every_model_has_a_limit():
+    """Whoever adds a model says how long it may be, in the `CODE_LINES` of its tests."""
+    models = {place(file) for file in (ROOT / "minimodels").glob("[a-z]*.py")}
+    assert not models - limits().keys()
+
+
+def test_no_folder_is_crowded():
+    """Whoever opens a folder sees what is in it."""
+    entries: dict[str, set[str]] = {}
+    for file in tracked():
+        parts = file.relative_to(ROOT).parts
+        for depth in range(1, len(parts)):
+            entries.setdefault("/".join(parts[:depth]), set()).add(parts[depth])
+    full = {name: len(inside) for name, inside in entries.items() if len(inside) > FULLEST_FOLDER}
+    assert not [name for name in full if name.startswith(PACKAGES) and not name.startswith("tests/golden/")], full
 
 
 def test_functions_and_files_are_short():

@@ -1,0 +1,3 @@
+"""LAVT, and how long its file may be."""
+
+CODE_LINES = {"minimodels/lavt.py": 220}
