@@ -1,1 +1,1 @@
-"""The commands of `python -m minimodels`, one file each, and what they share."""
+"""The commands of `python -m minimodels`, one file each."""

@@ -1,32 +1,33 @@
-"""`python -m minimodels segment`: where in the picture is what these words, or another picture, mean? (lesson 4.1)."""
+"""`python -m minimodels segment`: where in the picture is what these words, or another picture, mean? (part 4, 5.1).
+
+Every model that paints masks answers here, each through its file in `minimodels.segmenters`.
+"""
 
 import argparse
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
-from PIL import Image
-from torch import Tensor
+from PIL import Image, ImageDraw
+from torch import Tensor, nn
 
-from minimodels import picture_prompts
-from minimodels.clipseg import CLIPSeg
-from minimodels.commands import refer, segment_prompts
 from minimodels.errors import UserError
-from minimodels.lavt import LAVT
-from minimodels.pixels.drawing import overlay
+from minimodels.pixels.drawing import COLOURS, overlay, picture_sheet
 from minimodels.pixels.opening import check_ending, open_image, save_picture
+from minimodels.segmenters import Answer, Kind, Place, Prompts, Reference, Segmenter, find_segmenters, segmenter_of
+from minimodels.stored import embedded
 from minimodels.terminal import door
 from minimodels.terminal.printing import notice, printable
 from minimodels.words.templates import sticker_model
 
-DEFAULT = "tiny-clipseg"
+DEFAULT = "tiny-clipseg"  # where its prompts are of its kinds; else the first embedded model that is asked so
 OFFICIAL = "CIDAS/clipseg-rd64-refined"
 PICTURE = "segments.png"
 SHOWN = 384  # pixels: smaller pictures are enlarged in the overlay, by whole numbers; masks keep the picture's size
+NOTHING = ": no mask was sure and steady enough"
 EXAMPLES = """
 examples:
   python -m minimodels segment scene.png "a dog" "grass" -o out.png
@@ -51,22 +52,26 @@ its mask is white where the thing is. It is a prompt beside the words; with
 
 tiny-lavt, and official LAVTs, are asked by sentences that mean one thing among
 others: "the cat on the left", "the smallest star", "the dog left of the tree".
+
+without words, by SAM (--model tiny-sam, or for photographs sam_vit_b):
+  python -m minimodels segment scene.png --point 20,31
+  python -m minimodels segment scene.png --point 20,31 --point 25,40 --not 50,10
+  python -m minimodels segment scene.png --box 10,20,34,48
+  python -m minimodels segment scene.png --everything --masks masks/
+
+Pixels count from 0 at the left and at the top. One click may mean several
+things: it gets three masks, the one that SAM trusts most first. Several
+clicks, or a box, get one.
 """
 
 
-class Prompts(NamedTuple):
-    """Names and vectors (P, E) of what is looked for."""
-
-    names: list[str]
-    vectors: Float[Tensor, "prompts embed_dim"]
-
-
 class Found(NamedTuple):
-    """What one prompt found, at the picture's own size."""
+    """One mask, at the picture's own size; `score` is what the model expects of it, if it says so."""
 
     name: str
     probability: Float[Tensor, "height width"]
     mask: Bool[Tensor, "height width"]
+    score: float | None
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -77,23 +82,27 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.description = (
         "Where in the picture is it? CLIPSeg paints what words, or another picture, mean; LAVT paints the one among "
-        "others that a sentence means."
+        "others that a sentence means; SAM paints what was clicked at."
     )
-    parser.epilog = EXAMPLES + segment_prompts.EXAMPLES
+    parser.epilog = EXAMPLES
     add = parser.add_argument
     add("image", metavar="IMAGE", help="a picture file")
     add("texts", nargs="*", metavar="TEXT", help="what to look for; each text gets a mask of its own")
     add("--prompt-image", metavar="REF", help="a picture that shows what to look for")
     add("--prompt-mask", metavar="MASK", help="a picture of REF's size, white where the thing is, black elsewhere")
     add("--mix", type=share, metavar="W", help="mix the prompt picture into the text: weight of the text, 0 to 1")
-    add("--threshold", type=share, default=0.5, metavar="T", help="probability that a pixel must pass (default 0.5)")
+    add("--threshold", type=share, metavar="T", help="probability that a pixel must pass (default: the model's, 0.5)")
     add("--compete", action="store_true", help="each pixel belongs to one prompt at most, the surest")
     add("--masks", metavar="DIR", help="write each mask there as a PNG of the picture's size")
     add("--probabilities", action="store_true", help="with --masks: write the probabilities there too, 0-255")
     add("-o", "--output", default=PICTURE, metavar="FILE", help=f"picture with masks and legend (default {PICTURE})")
-    segment_prompts.add_options(parser)
+    add = parser.add_argument_group("without words").add_argument
+    add("--point", type=numbers(2), action="append", metavar="X,Y", help="a click on it; may be given several times")
+    add("--not", type=numbers(2), action="append", metavar="X,Y", dest="not_point", help="a click beside it")
+    add("--box", type=numbers(4), metavar="X0,Y0,X1,Y1", help="a box around it: its left, top, right and bottom pixel")
+    add("--everything", action="store_true", help="masks of all there is, asked at a grid of points")
     door.add_model_options(parser, default=DEFAULT, official=OFFICIAL)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, model=None)
 
 
 def share(text: str) -> float:
@@ -107,39 +116,58 @@ def share(text: str) -> float:
     return number
 
 
+def numbers(count: int) -> Any:
+    """A type for argparse: so many numbers with commas between them."""
+
+    def read(text: str) -> tuple[float, ...]:
+        try:
+            found = tuple(float(part) for part in text.split(","))
+        except ValueError:
+            found = ()
+        if len(found) != count or not all(abs(number) < 1e9 for number in found):
+            example = "20,31" if count == 2 else "10,20,34,48"
+            raise argparse.ArgumentTypeError(f"{text!r} is not {count} numbers with commas between them, as {example}")
+        return found
+
+    return read
+
+
 def run(options: argparse.Namespace) -> int:
     """Segment, print, write the pictures, and return the exit code."""
-    if segment_prompts.asked(options):
-        return segment_prompts.run(options, DEFAULT)
     check_options(options)
-    output, image = check_ending(options.output), open_image(options.image)
-    shown = read_reference(options)
-    model = load_segmenter(options)
-    if sticker_model(model) and not door.like_a_scene(image):
-        notice(
-            "the tiny weights know only the stickers of Sticker World, on a photograph they guess. For photographs: "
-            f"--model {OFFICIAL} (fetched once by: python -m checkpoints_convert fetch {OFFICIAL})"
-        )
-    if isinstance(model, LAVT):
-        found = masks(*refer.find(model, image, options), options.threshold, options.compete)
-    else:
-        found = segment(model, image, make_prompts(model, options, shown), options.threshold, options.compete)
+    output, picture = check_ending(options.output), open_image(options.image)
+    prompts = read_prompts(options, picture)
+    options.model = options.model or choose_default(prompts.kinds)
+    model = door.load_model(options)
+    segmenter = choose_segmenter(model, prompts.kinds, options.model)
+    if sticker_model(model) and not door.like_a_scene(picture):
+        official = segmenter if segmenter.official else segmenter_named(DEFAULT)
+        door.warn_of_stickers(official.official, official.size)
+    answer = segmenter.segment(model, picture, prompts)
+    threshold = segmenter.threshold if options.threshold is None else options.threshold
+    found = masks(answer, threshold, options.compete)
+    if prompts.everything:
+        print(f"  {len(found)} thing{'s' * (len(found) != 1)} found{'' if found else NOTHING}")
     for one in found:
         print(f"  {printable(one.name)}: {told(one)}")
     if options.masks:
-        write_masks(found, Path(options.masks), options.probabilities)
-    save_picture(draw(image, found), output)
+        write_masks(answer.names, found, Path(options.masks), options.probabilities)
+    save_picture(draw(picture, found, prompts), output)
     print(f"wrote {printable(str(output))}")
     return 0
 
 
+# ---------------------------------------------------------------- what is looked for
+
+
 def check_options(options: argparse.Namespace) -> None:
-    """Options that need each other.
+    """Options that need or exclude each other.
 
     Raises:
-        UserError: no prompt, or one option without the other.
+        UserError: no prompt, one option without the other, or two that do not go together.
     """
-    if not options.texts and not options.prompt_image:
+    words, places = options.texts or options.prompt_image, options.point or options.box
+    if not (words or places or options.not_point or options.everything):
         raise UserError('nothing to look for; write it behind the picture: segment cat.jpg "a cat" (or click: --point)')
     if options.prompt_mask and not options.prompt_image:
         raise UserError("--prompt-mask marks a thing in --prompt-image REF, which is not given")
@@ -147,133 +175,191 @@ def check_options(options: argparse.Namespace) -> None:
         raise UserError("--mix mixes a text with --prompt-image REF, which is not given")
     if options.mix is not None and len(options.texts) != 1:
         raise UserError(f"--mix mixes one text with one picture, here are {len(options.texts)} texts and 1 picture")
+    if options.everything and (places or options.not_point):
+        raise UserError("--everything asks at a grid of points of its own: give it without --point, --not and --box")
+    if options.not_point and not places:
+        raise UserError("--not says what does not belong to it; say also what does, with --point or --box")
+    if options.compete and not words:
+        raise UserError("--compete is about words; clicks and boxes mean one thing, whose masks are asked one by one")
+    if options.everything and (options.probabilities or options.threshold is not None):
+        raise UserError("--everything finds masks without probabilities: leave --probabilities and --threshold away")
     if options.probabilities and not options.masks:
         raise UserError("--probabilities are written beside the masks: say where with --masks DIR")
 
 
-def load_segmenter(options: argparse.Namespace) -> CLIPSeg | LAVT:
-    """The CLIPSeg or LAVT that a person named, in eval mode on its device.
+def read_prompts(options: argparse.Namespace, picture: Image.Image) -> Prompts:
+    """What is looked for, checked before a large model is loaded.
 
     Raises:
-        UserError: no such model, a broken file, another model.
+        UserError: the prompt picture or its mask cannot be used, or a place lies outside the picture.
     """
-    model = door.load_model(options)
-    if not isinstance(model, (CLIPSeg, LAVT)):
-        raise UserError(
-            f"{options.model} is a {type(model).__name__}, which paints no masks by words; segmenting needs a "
-            f"CLIPSeg or a LAVT, for instance {DEFAULT}, tiny-lavt or {OFFICIAL}"
-        )
-    return model
+    check_places(options, picture)
+    return Prompts(
+        texts=tuple(options.texts),
+        reference=read_reference(options),
+        mix=options.mix,
+        points=tuple(options.point or ()),
+        beside=tuple(options.not_point or ()),
+        box=options.box,
+        everything=options.everything,
+    )
 
 
-# ---------------------------------------------------------------- what is looked for
-
-
-def read_reference(options: argparse.Namespace) -> tuple[Image.Image, Bool[Tensor, "height width"] | None] | None:
-    """The prompt picture and its mask (H, W), before a large model is loaded.
+def read_reference(options: argparse.Namespace) -> Reference | None:
+    """The prompt picture and its mask (H, W).
 
     Raises:
         UserError: they cannot be read, differ in size, or the mask is all black.
     """
     if not options.prompt_image:
         return None
-    picture = open_image(options.prompt_image)
+    name, picture = Path(options.prompt_image).name, open_image(options.prompt_image)
     if not options.prompt_mask:
         notice("without --prompt-mask the whole prompt picture says what to look for")
-        return picture, None
-    return picture, door.read_mask(options.prompt_mask, picture, options.prompt_image)
+        return Reference(name, picture, None)
+    return Reference(name, picture, door.read_mask(options.prompt_mask, picture, options.prompt_image))
 
 
-@torch.no_grad()
-def make_prompts(model: CLIPSeg, options: argparse.Namespace, shown: tuple | None) -> Prompts:
-    """Texts, the picture behind them, or the mix of both."""
-    names: list[str] = []
-    vectors: list[Tensor] = []
-    if options.texts:
-        names = door.check_texts(options.texts, "text", model)
-        ids = model.tokenize(names, truncate=True)  # type: ignore[operator]
-        vectors.append(model.encode_text(ids.to(options.device)))
-    if shown is not None:
-        picture = picture_vector(model, *shown)
-        name = f"like {Path(options.prompt_image).name}"
-        if options.mix is not None:
-            mixed = picture_prompts.mix(vectors[0], picture, options.mix)
-            return Prompts([f"{names[0]} ({options.mix:g}) + {name} ({1 - options.mix:g})"], mixed)
-        names, vectors = [*names, name], [*vectors, picture]
-    return Prompts(names, torch.cat(vectors))
+def check_places(options: argparse.Namespace, picture: Image.Image) -> None:
+    """Clicks and boxes inside the picture.
+
+    Raises:
+        UserError: one is not, or a box whose right side is left of its left one.
+    """
+    right, bottom = picture.width - 1, picture.height - 1
+    box = [options.box[:2], options.box[2:]] if options.box else []
+    places = [("point", place) for place in (options.point or []) + (options.not_point or [])]
+    for what, (x, y) in [*places, *(("corner of the box", corner) for corner in box)]:
+        if not (0 <= x <= right and 0 <= y <= bottom):
+            raise UserError(
+                f"the {what} {x:g},{y:g} lies outside: the picture is {picture.width} x {picture.height} pixels: "
+                f"X from 0 to {right}, Y to {bottom}"
+            )
+    if options.box and (options.box[0] >= options.box[2] or options.box[1] >= options.box[3]):
+        told = ",".join(f"{number:g}" for number in options.box)
+        raise UserError(f"--box {told} is no box: it is left, top, right, bottom, as 10,20,34,48")
 
 
-def picture_vector(
-    model: CLIPSeg, picture: Image.Image, mask: Bool[Tensor, "height width"] | None
-) -> Float[Tensor, "1 embed_dim"]:
-    """A prompt from a picture and a mask, as the model was trained with them."""
-    pixels = model.preprocess(picture)[None]  # type: ignore[operator]  # (1, 3, S, S)
-    if mask is not None:
-        small = F.adaptive_max_pool2d(mask[None].float(), pixels.shape[-1]) > 0  # (1, S, S), nothing gets lost
-        pixels = cut_out(pixels, small, stickers=sticker_model(model))
-    weight = model.clip.image_tower.proj.weight
-    return model.encode_image(pixels.to(weight.device, weight.dtype))
+# ---------------------------------------------------------------- who is asked
 
 
-def cut_out(
-    pixels: Float[Tensor, "batch 3 size size"], mask: Bool[Tensor, "batch size size"], *, stickers: bool
-) -> Float[Tensor, "batch 3 size size"]:
-    """The prompt picture: blurred, darkened and cut as the released models learned it (crop_blur_highlight352), or, for
-    the tiny model, on plain grey and at half the width, as big as stickers get."""
-    blur, background, context = (0.0, 0.0, 0.5) if stickers else (3.0, 0.1, 0.1)
-    shown = picture_prompts.highlight(pixels, mask, blur=blur, background=background)
-    return picture_prompts.crop_to_mask(shown, mask, size=pixels.shape[-1], context=context)
+def choose_default(kinds: Sequence[Kind]) -> str:
+    """The embedded model that is asked in these ways where nobody named one.
+
+    Raises:
+        UserError: no model is asked in all of them.
+    """
+    fit = [one for one in find_segmenters() if set(kinds) <= set(one.takes) and one.embedded in embedded.names()]
+    if not fit:
+        raise UserError(apart(kinds))
+    return DEFAULT if any(one.embedded == DEFAULT for one in fit) else fit[0].embedded
+
+
+def choose_segmenter(model: nn.Module, kinds: Sequence[Kind], name: str) -> Segmenter:
+    """How this model is asked.
+
+    Raises:
+        UserError: not at all, or not in these ways; the models that are asked so are named.
+    """
+    segmenter = segmenter_of(model)
+    if segmenter is not None and set(kinds) <= set(segmenter.takes):
+        return segmenter
+    others = [one for one in find_segmenters() if set(kinds) <= set(one.takes)]
+    if not others:
+        raise UserError(apart(kinds))
+    if segmenter is None:
+        told = f"which is not asked by {' and '.join(kind.called for kind in kinds)} where something is"
+    else:
+        missing = [kind.missing for kind in kinds if kind not in segmenter.takes]
+        told = f"which is asked by {' or '.join(segmenter.takes.values())} only and {' and '.join(missing)}"
+    named = " or a ".join(f"{one.called} ({' or '.join(filter(None, (one.embedded, one.official)))})" for one in others)
+    raise UserError(f"{name} is a {type(model).__name__}, {told}; that needs a {named}: give it with --model")
+
+
+def apart(kinds: Sequence[Kind]) -> str:
+    """Why nobody can be asked in all these ways at once."""
+    known = next(one for one in find_segmenters() if kinds[-1] in one.takes)
+    missing = " and ".join(kind.missing for kind in kinds if kind not in known.takes)
+    return (
+        f"no model is asked by {' and by '.join(kind.called for kind in kinds)} at once: a {known.called} {missing}; "
+        "leave one of them away"
+    )
+
+
+def segmenter_named(name: str) -> Segmenter:
+    """The one whose embedded model has this name."""
+    return next(one for one in find_segmenters() if one.embedded == name)
 
 
 # ---------------------------------------------------------------- the answer
 
 
-@torch.no_grad()
-def segment(model: CLIPSeg, image: Image.Image, prompts: Prompts, threshold: float, compete: bool) -> list[Found]:
-    """Every prompt's probabilities and mask at the size of the picture, which is encoded once."""
-    pixels = model.preprocess(image)[None].to(prompts.vectors)  # type: ignore[operator]  # (1, 3, S, S)
-    logits = model.decode(model.encode(pixels), prompts.vectors[None])[0]  # (P, S, S)
-    size = (image.height, image.width)
-    full = F.interpolate(logits[None].float().cpu(), size, mode="bilinear", align_corners=False)[0]  # (P, H, W)
-    return masks(prompts.names, full, threshold, compete)
-
-
-def masks(
-    names: Sequence[str], logits: Float[Tensor, "prompts height width"], threshold: float, compete: bool
-) -> list[Found]:
-    """Logits at the picture's size as probabilities and masks."""
-    probability = logits.sigmoid()
+def masks(answer: Answer, threshold: float, compete: bool) -> list[Found]:
+    """Logits as probabilities and masks; a name that comes several times gets numbers."""
+    probability = answer.logits.sigmoid()
     mask = probability > threshold
     if compete:
-        mask &= torch.arange(len(logits))[:, None, None] == logits.argmax(dim=0)
-    return [Found(*one) for one in zip(names, probability, mask)]
+        mask &= torch.arange(len(mask))[:, None, None] == answer.logits.argmax(dim=0)
+    several = len(set(answer.names)) < len(answer.names)
+    names = [f"{name} {number}" if several else name for number, name in enumerate(answer.names, start=1)]
+    scores: Sequence[float | None] = answer.scores or [None] * len(names)
+    return [Found(*one) for one in zip(names, probability, mask, scores)]
 
 
 def told(found: Found) -> str:
-    """One prompt's answer in words; its score is the mean probability of the pixels that are painted."""
+    """One answer in words; without the model's own score it is the mean probability of the pixels that are painted."""
+    painted = f"{float(found.mask.float().mean()):.1%} of the picture"
+    if found.score is not None:
+        return f"{painted}, predicted IoU {found.score:.0%}" + ("" if found.mask.any() else ": empty")
     if not found.mask.any():
         return f"not found (the surest pixel has {float(found.probability.max()):.0%})"
-    score = float(found.probability[found.mask].mean())
-    return f"{float(found.mask.float().mean()):.1%} of the picture, score {score:.0%}"
+    return f"{painted}, score {float(found.probability[found.mask].mean()):.0%}"
 
 
-def write_masks(found: list[Found], folder: Path, probabilities: bool) -> None:
+def write_masks(names: Sequence[str], found: Sequence[Found], folder: Path, probabilities: bool) -> None:
     """01-a-cat.png, white where it is; 01-a-cat-probability.png, 255 where it is sure."""
-    for number, one in enumerate(found, start=1):
-        words = re.sub(r"[^a-z0-9]+", "-", one.name.lower()).strip("-")[:40] or "prompt"
+    for number, (name, one) in enumerate(zip(names, found), start=1):
+        words = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "prompt"
         levels = {f"{number:02d}-{words}.png": one.mask.float()}
         if probabilities:
             levels[f"{number:02d}-{words}-probability.png"] = one.probability
-        for name, level in levels.items():
+        for file, level in levels.items():
             pixels = (level * 255).round().to(torch.uint8).numpy()
-            save_picture(Image.fromarray(pixels), folder / name)
-            print(f"wrote {printable(str(folder / name))}")
+            save_picture(Image.fromarray(pixels), folder / file)
+            print(f"wrote {printable(str(folder / file))}")
 
 
-def draw(image: Image.Image, found: list[Found]) -> Image.Image:
-    """The picture with all masks and their legend, small ones enlarged."""
-    times = max(1, SHOWN // max(image.size))
-    big = image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
-    masks = torch.stack([one.mask for one in found])
-    masks = masks.repeat_interleave(times, dim=1).repeat_interleave(times, dim=2)
-    return overlay(big, masks, [one.name if one.mask.any() else f"{one.name}: not found" for one in found])
+def draw(picture: Image.Image, found: Sequence[Found], prompts: Prompts) -> Image.Image:
+    """The picture, enlarged if small, with all masks and their legend; each answer to clicks on one of its own."""
+    times = max(1, SHOWN // max(picture.size))
+    big = picture.resize((picture.width * times, picture.height * times), Image.Resampling.NEAREST)
+    if not found:
+        return big
+    large = torch.stack([one.mask for one in found])
+    large = large.repeat_interleave(times, dim=1).repeat_interleave(times, dim=2)
+    if prompts.everything:
+        return overlay(big, large)
+    if Kind.PLACES not in prompts.kinds:
+        return overlay(big, large, [one.name if one.mask.any() else f"{one.name}: not found" for one in found])
+    tiles = [mark(overlay(big, mask[None], colours=COLOURS[1:2]), prompts, times) for mask in large]
+    if len(tiles) == 1:
+        return tiles[0]
+    captions = [one.name if one.score is None else f"{one.name}: predicted IoU {one.score:.0%}" for one in found]
+    return picture_sheet(tiles, captions, columns=3, cell=max(big.size))
+
+
+def mark(picture: Image.Image, prompts: Prompts, times: int) -> Image.Image:
+    """Draw the prompt: clicks as dots, white on it and black beside it, the box as a frame."""
+    pen, radius = ImageDraw.Draw(picture), max(3, picture.width // 80)
+    for places, inside, edge in ((prompts.points, "white", "black"), (prompts.beside, "black", "white")):
+        for x, y in scaled(places, times):
+            pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=inside, outline=edge)
+    if prompts.box:
+        corners = scaled([prompts.box[:2], prompts.box[2:]], times)
+        pen.rectangle([number for corner in corners for number in corner], outline="white", width=2)
+    return picture
+
+
+def scaled(places: Sequence[Place], times: int) -> list[tuple[float, float]]:
+    """Pixels of the picture -> their middles in the enlarged one."""
+    return [((x + 0.5) * times, (y + 0.5) * times) for x, y in places]

@@ -158,9 +158,9 @@ def like_a_scene(image: Image.Image) -> bool:
     return image.width == image.height <= LARGEST_SCENE
 
 
-def warn_of_stickers() -> None:
+def warn_of_stickers(official: str = OFFICIAL, size: str = "600 MB") -> None:
     """What the embedded weights are, and how to get others."""
     notice(
         "the tiny weights know only the stickers of Sticker World, on a photograph they guess. For photographs: "
-        f"--model {OFFICIAL} (600 MB, fetched once by: python -m checkpoints_convert fetch {OFFICIAL})"
+        f"--model {official} ({size}, fetched once by: python -m checkpoints_convert fetch {official})"
     )

@@ -15,6 +15,7 @@ from minimodels.clipseg import CLIPSeg
 from minimodels.commands import segment
 from minimodels.pixels.preprocess import CLIPPreprocess, preprocess_to_dict
 from minimodels.pixels.preprocess_tensor import TensorPreprocess
+from minimodels.segmenters import clipseg
 from minimodels.stored import embedded, models
 from minimodels.words.byte_pair import BytePairTokenizer, learn_merges
 
@@ -216,5 +217,5 @@ def test_the_embedded_weights_are_the_default(here, capsys):
 def test_the_released_recipe_blurs_and_the_stickers_recipe_cuts_on_grey():
     pixels, mask = torch.randn(1, 3, 32, 32), torch.zeros(1, 32, 32, dtype=torch.bool)
     mask[:, 8:16, 8:16] = True
-    stickers, released = (segment.cut_out(pixels, mask, stickers=choice) for choice in (True, False))
+    stickers, released = (clipseg.cut_out(pixels, mask, stickers=choice) for choice in (True, False))
     assert (stickers == 0).float().mean() > 0.7 and (released == 0).float().mean() < 0.1

@@ -48,7 +48,7 @@ def test_one_click_has_three_masks_sorted_by_trust(here, model_file, capsys):
     lines = [line for line in out.splitlines() if "predicted IoU" in line]
     trust = [int(line.rsplit("IoU ", 1)[1].split("%")[0]) for line in lines]
     assert len(lines) == 3 and trust == sorted(trust, reverse=True)
-    masks = [np.array(Image.open(here / "masks" / f"mask-0{number}.png")) for number in (1, 2, 3)]
+    masks = [np.array(Image.open(here / "masks" / f"0{number}-mask.png")) for number in (1, 2, 3)]
     assert all(mask.shape == (36, 48) and set(np.unique(mask)) <= {0, 255} for mask in masks)
     assert (here / "segments.png").is_file()
 
@@ -71,22 +71,22 @@ def test_the_masks_are_those_of_the_model(here, model_file, capsys):
         low, _ = model.decode(embedding, boxes=torch.tensor([[[3.0, 6.0, 24.0, 30.0]]]) * (40 / 48), multimask=False)
         expected = model.enlarge(low, (30, 40), (36, 48))[0, 0, 0]
     typed("scene.png", "--box", "3,6,24,30", "--masks", "m", model_file=model_file, capsys=capsys)
-    written = torch.from_numpy(np.array(Image.open("m/mask-01.png"))) > 0
+    written = torch.from_numpy(np.array(Image.open("m/01-mask.png"))) > 0
     away = expected.abs() > 1e-4  # a float32 model read twice may round otherwise, by some 1e-6
     assert torch.equal(written[away], expected[away] > 0) and away.float().mean() > 0.99
 
 
 def test_everything(here, model_file, capsys, monkeypatch):
-    monkeypatch.setattr("minimodels.commands.segment_prompts.Keep", lambda: Keep(iou=0.0, stability=0.0))
-    monkeypatch.setattr("minimodels.commands.segment_prompts.EVERYTHING_SIDE", {False: 3})
+    monkeypatch.setattr("minimodels.segmenters.sam.Keep", lambda: Keep(iou=0.0, stability=0.0))
+    monkeypatch.setattr("minimodels.segmenters.sam.EVERYTHING_SIDE", {False: 3})
     code, out, err = typed("scene.png", "--everything", "--masks", "m", model_file=model_file, capsys=capsys)
-    assert code == 0 and not err and " found" in out and (here / "m" / "mask-01.png").is_file()
+    assert code == 0 and not err and " found" in out and (here / "m" / "01-mask.png").is_file()
     assert out.splitlines()[0].strip().split()[0] == str(out.count("predicted IoU"))
 
 
 def test_nothing_passes_the_thresholds(here, model_file, capsys, monkeypatch):
-    monkeypatch.setattr("minimodels.commands.segment_prompts.Keep", lambda: Keep(iou=9.0))
-    monkeypatch.setattr("minimodels.commands.segment_prompts.EVERYTHING_SIDE", {False: 2})
+    monkeypatch.setattr("minimodels.segmenters.sam.Keep", lambda: Keep(iou=9.0))
+    monkeypatch.setattr("minimodels.segmenters.sam.EVERYTHING_SIDE", {False: 2})
     code, out, _ = typed("dot.png", "--everything", model_file=model_file, capsys=capsys)
     assert code == 0 and "0 things found: no mask was sure and steady enough" in out
 

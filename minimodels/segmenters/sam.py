@@ -1,0 +1,61 @@
+"""SAM: clicks and boxes on one thing, or everything there is; no words (lesson 5.1)."""
+
+from typing import Any
+
+import torch
+from PIL import Image
+
+from minimodels.sam import NEGATIVE, POSITIVE, SAM
+from minimodels.sam_everything import Keep, MaskGenerator
+from minimodels.segmenters import Answer, Kind, Prompts, Segmenter
+from minimodels.words.templates import sticker_model
+
+EVERYTHING_SIDE = {True: 16, False: 32}  # points a side of the grid: on a scene of stickers, on photographs
+
+
+def segment(model: SAM, picture: Image.Image, prompts: Prompts) -> Answer:
+    """The masks of what is meant, or of everything."""
+    return everything(model, picture) if prompts.everything else segment_places(model, picture, prompts)
+
+
+@torch.no_grad()
+def segment_places(model: SAM, picture: Image.Image, prompts: Prompts) -> Answer:
+    """Three masks for one click, one for several clicks or a box; the one that SAM trusts most comes first."""
+    preprocess: Any = model.preprocess
+    size, weight = (picture.height, picture.width), model.image_encoder.pos
+    embedding = model.encode(preprocess(picture, weight.dtype)[None].to(weight.device))
+    prompt: dict[str, Any] = {}
+    if clicks := [*prompts.points, *prompts.beside]:
+        places = preprocess.to_square(torch.tensor(clicks, dtype=torch.float64), size)
+        prompt["points"] = places[None, None].to(weight.device, weight.dtype)  # (1, 1, N, 2)
+        labels = [POSITIVE] * len(prompts.points) + [NEGATIVE] * len(prompts.beside)
+        prompt["labels"] = torch.tensor(labels, device=weight.device)[None, None]
+    if prompts.box:
+        box = preprocess.to_square(torch.tensor(prompts.box, dtype=torch.float64), size)
+        prompt["boxes"] = box[None, None].to(weight.device, weight.dtype)  # (1, 1, 4)
+    low, iou = model.decode(embedding, **prompt, multimask=len(clicks) == 1 and not prompts.box)
+    logits = model.enlarge(low.float(), preprocess.inside(size), size)[0, 0].cpu()  # (M, H, W)
+    order = iou[0, 0].argsort(descending=True).cpu()
+    return Answer(["mask"] * len(order), logits[order], iou[0, 0].cpu()[order].tolist())
+
+
+def everything(model: SAM, picture: Image.Image) -> Answer:
+    """All that the automatic generator finds, the largest first, so that small ones are painted over large ones."""
+    side = EVERYTHING_SIDE[sticker_model(model)]
+    keep = Keep(iou=0.5, stability=0.8) if sticker_model(model) else Keep()  # tiny-sam's clicks meant several things
+    proposals = MaskGenerator(model, points_per_side=side, keep=keep)(picture)
+    proposals.sort(key=lambda proposal: -proposal.area)
+    logits = torch.full((len(proposals), picture.height, picture.width), -torch.inf, dtype=torch.float16)
+    for logit, proposal in zip(logits, proposals):
+        logit[torch.from_numpy(proposal.mask)] = torch.inf
+    return Answer(["mask"] * len(proposals), logits, [proposal.predicted_iou for proposal in proposals])
+
+
+SEGMENTER = Segmenter(
+    model=SAM,
+    takes={Kind.PLACES: "clicks and boxes", Kind.EVERYTHING: "a grid of points"},
+    segment=segment,
+    embedded="tiny-sam",
+    official="sam_vit_b",
+    size="375 MB",
+)
