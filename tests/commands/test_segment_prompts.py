@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from checkpoints_convert.proof.mutants import StandIn
 from minimodels import sam_everything as generator
 from minimodels.__main__ import main
 from minimodels.pixels.preprocess import preprocess_to_dict
@@ -177,17 +178,22 @@ def test_suppression_is_that_of_torchvision():
 
 
 MUTANTS = {
-    "boxes count their last pixel": ("mask_boxes", lambda masks, right=generator.mask_boxes: right(masks) + 1),
-    "stability with the raised threshold alone": (
+    "boxes count their last pixel": StandIn(
+        generator, "mask_boxes", lambda masks, right=generator.mask_boxes: right(masks) + 1
+    ),
+    "stability with the raised threshold alone": StandIn(
+        generator,
         "stability",
         lambda logits, threshold=0.0, offset=1.0: (logits > threshold + offset).double().mean((-2, -1)),
     ),
-    "nothing is suppressed": ("suppress", lambda boxes, scores, threshold: list(range(len(boxes)))),
-    "grid from corner to corner": (
+    "nothing is suppressed": StandIn(generator, "suppress", lambda boxes, scores, threshold: list(range(len(boxes)))),
+    "grid from corner to corner": StandIn(
+        generator,
         "point_grid",
         lambda side: torch.cartesian_prod(*[torch.linspace(0, 1, side, dtype=torch.float64)] * 2).flip(-1),
     ),
-    "no masks cut off by a crop are dropped": (
+    "no masks cut off by a crop are dropped": StandIn(
+        generator,
         "near_crop_edge",
         lambda boxes, crop, size: torch.zeros(len(boxes), dtype=torch.bool),
     ),
@@ -196,11 +202,9 @@ FINDS = {"no masks cut off by a crop are dropped": "amg_helpers"}
 
 
 @pytest.mark.parametrize("name", MUTANTS)
-def test_mutants_miss_the_official_numbers(root, name, monkeypatch):
+def test_mutants_miss_the_official_numbers(root, name):
     from tests.golden import read_case, run_case
 
-    function, wrong = MUTANTS[name]
-    monkeypatch.setattr(generator, function, wrong)
-    with torch.no_grad():
+    with torch.no_grad(), MUTANTS[name]():
         lines = run_case(read_case(root / "tests/golden/sam" / FINDS.get(name, "generate_nms")))
     assert any(line.ok is False for line in lines)

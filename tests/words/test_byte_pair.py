@@ -16,6 +16,7 @@ import pytest
 import torch
 from open_clip.tokenizer import SimpleTokenizer, get_clean_fn
 
+from checkpoints_convert.proof.mutants import StandIn
 from minimodels.errors import UserError
 from minimodels.words import byte_pair
 from minimodels.words.byte_pair import BytePairTokenizer, clip_merges, learn_merges, merges_from_text, merges_to_text
@@ -138,14 +139,6 @@ def test_each_single_character_equals_open_clip(reference):
 # ---------------------------------------------------------------- mutants: each must be told from open_clip's tokenizer
 
 
-def _change(name, value):
-    return lambda monkeypatch: monkeypatch.setattr(byte_pair, name, value, raising=False)
-
-
-def _method(name, value):
-    return lambda monkeypatch: monkeypatch.setattr(BytePairTokenizer, name, value)
-
-
 def _latest_merge_first(self, word):
     symbols = byte_pair.word_symbols(word)
     while known := [pair for pair in pairwise(symbols) if pair in self.ranks]:
@@ -181,7 +174,7 @@ def _call(change_row):
             change_row(self, row)
         return rows
 
-    return _method("__call__", call)
+    return StandIn(BytePairTokenizer, "__call__", call)
 
 
 def _no_end_when_cut(self, row):
@@ -216,34 +209,34 @@ def _characters_not_bytes(word):
 
 
 MUTANTS = {
-    "no lower case": _change("clean_text", lambda text: " ".join(UNESCAPE(UNESCAPE(FTFY(text))).split())),
-    "unescaped once": _change("clean_text", lambda text: " ".join(UNESCAPE(FTFY(text)).split()).lower()),
-    "no ftfy": _change("clean_text", _no_ftfy),
-    "white space kept": _change("clean_text", lambda text: UNESCAPE(UNESCAPE(FTFY(text))).lower()),
-    "digits grouped": _change("WORD_PATTERN", PATTERN.replace(r"\p{N}|", r"\p{N}+|")),
-    "no contractions": _change("WORD_PATTERN", r"\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"),
-    "ASCII letters only": _change("WORD_PATTERN", r"'s|'t|'re|'ve|'m|'ll|'d|[a-z]+|\p{N}|[^\sa-z\p{N}]+"),
-    "one case only": _change("split_words", _one_case_only),
-    "no special tokens": _change("split_words", lambda text, special_tokens=(): SPLIT(text)),
-    "no end of word": _change("word_symbols", _unmarked),
-    "characters, not bytes": _change("word_symbols", _characters_not_bytes),
-    "bytes in byte order": _change("sorted", list),
-    "latest merge first": _method("merge_word", _latest_merge_first),
-    "longest match": _method("merge_word", _longest_match),
-    "merged from the right": _change("merge_pair", _merge_from_the_right),
+    "no lower case": StandIn(byte_pair, "clean_text", lambda text: " ".join(UNESCAPE(UNESCAPE(FTFY(text))).split())),
+    "unescaped once": StandIn(byte_pair, "clean_text", lambda text: " ".join(UNESCAPE(FTFY(text)).split()).lower()),
+    "no ftfy": StandIn(byte_pair, "clean_text", _no_ftfy),
+    "white space kept": StandIn(byte_pair, "clean_text", lambda text: UNESCAPE(UNESCAPE(FTFY(text))).lower()),
+    "digits grouped": StandIn(byte_pair, "WORD_PATTERN", PATTERN.replace(r"\p{N}|", r"\p{N}+|")),
+    "no contractions": StandIn(byte_pair, "WORD_PATTERN", r"\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"),
+    "ASCII letters only": StandIn(byte_pair, "WORD_PATTERN", r"'s|'t|'re|'ve|'m|'ll|'d|[a-z]+|\p{N}|[^\sa-z\p{N}]+"),
+    "one case only": StandIn(byte_pair, "split_words", _one_case_only),
+    "no special tokens": StandIn(byte_pair, "split_words", lambda text, special_tokens=(): SPLIT(text)),
+    "no end of word": StandIn(byte_pair, "word_symbols", _unmarked),
+    "characters, not bytes": StandIn(byte_pair, "word_symbols", _characters_not_bytes),
+    "bytes in byte order": StandIn(byte_pair, "sorted", list),
+    "latest merge first": StandIn(BytePairTokenizer, "merge_word", _latest_merge_first),
+    "longest match": StandIn(BytePairTokenizer, "merge_word", _longest_match),
+    "merged from the right": StandIn(byte_pair, "merge_pair", _merge_from_the_right),
     "no end of text when cut": _call(_no_end_when_cut),
     "padded with end of text": _call(_pad_with_end),
-    "one merge less": _change("clip_merges", lambda: clip_merges()[:-1]),
+    "one merge less": StandIn(byte_pair, "clip_merges", lambda: clip_merges()[:-1]),
 }
 
 
 @pytest.mark.parametrize("name", MUTANTS)
-def test_mutants_are_caught(name, expected, monkeypatch):
-    MUTANTS[name](monkeypatch)
-    try:
-        found = differences(build(), expected[:200])
-    except UserError as error:
-        found = [str(error)]
+def test_mutants_are_caught(name, expected):
+    with MUTANTS[name]():
+        try:
+            found = differences(build(), expected[:200])
+        except UserError as error:
+            found = [str(error)]
     assert found, f"a tokenizer with the mistake {name!r} passed for a right one"
 
 

@@ -6,11 +6,13 @@ Not compared: letters that are younger than Python's own Unicode tables (Garay, 
 import pickle
 import random
 import unicodedata
+from contextlib import nullcontext
 
 import pytest
 import torch
 from transformers import BertTokenizer
 
+from checkpoints_convert.proof.mutants import StandIn
 from minimodels.errors import UserError
 from minimodels.stored.models import tokenizer_from_dict
 from minimodels.words import word_piece
@@ -144,10 +146,6 @@ def test_decoded_text(pairs):
 # ---------------------------------------------------------------- mutants: each must be told from transformers'
 
 
-def _change(name, value):
-    return lambda monkeypatch: monkeypatch.setattr(word_piece, name, value)
-
-
 def _shortest_match(word, vocabulary):
     pieces, start = [], 0
     while start < len(word) <= 100:
@@ -202,46 +200,52 @@ def _lowered_first(text, *, lowercase, strip_accents):
 
 
 MUTANTS = {
-    "shortest match": _change("longest_match", _shortest_match),
-    "matched from the right": _change("longest_match", _from_the_right),
-    "only the rest unknown": _change("longest_match", _keep_what_fits),
-    "words of any length": _change("MAX_WORD_LENGTH", 10_000),
-    "99 letters": _change("MAX_WORD_LENGTH", 99),
-    "continuations unmarked": _change("CONTINUES", ""),
-    "accents kept": _change(
+    "shortest match": StandIn(word_piece, "longest_match", _shortest_match),
+    "matched from the right": StandIn(word_piece, "longest_match", _from_the_right),
+    "only the rest unknown": StandIn(word_piece, "longest_match", _keep_what_fits),
+    "words of any length": StandIn(word_piece, "MAX_WORD_LENGTH", 10_000),
+    "99 letters": StandIn(word_piece, "MAX_WORD_LENGTH", 99),
+    "continuations unmarked": StandIn(word_piece, "CONTINUES", ""),
+    "accents kept": StandIn(
+        word_piece,
         "normalize_words",
         lambda text, *, lowercase, strip_accents: NORMALIZE(text, lowercase=lowercase, strip_accents=False),
     ),
-    "accents away by composed letters": _change(
+    "accents away by composed letters": StandIn(
+        word_piece,
         "normalize_words",
         lambda text, *, lowercase, strip_accents: unicodedata.normalize(
             "NFC", NORMALIZE(text, lowercase=lowercase, strip_accents=strip_accents)
         ),
     ),
-    "case kept": _change(
+    "case kept": StandIn(
+        word_piece,
         "normalize_words",
         lambda text, *, lowercase, strip_accents: NORMALIZE(text, lowercase=False, strip_accents=strip_accents),
     ),
-    "the whole string lowered": _change("normalize_words", _whole_string_lowered),
-    "lowered before accents go": _change("normalize_words", _lowered_first),
-    "Chinese words together": _change("CHINESE", word_piece.regex.compile("(?!)")),
-    "Google's Chinese range": _change(
-        "CHINESE", word_piece.regex.compile(CHINESE.pattern.replace(r"\U0002B920", r"\U0002B820"))
+    "the whole string lowered": StandIn(word_piece, "normalize_words", _whole_string_lowered),
+    "lowered before accents go": StandIn(word_piece, "normalize_words", _lowered_first),
+    "Chinese words together": StandIn(word_piece, "CHINESE", word_piece.regex.compile("(?!)")),
+    "Google's Chinese range": StandIn(
+        word_piece, "CHINESE", word_piece.regex.compile(CHINESE.pattern.replace(r"\U0002B920", r"\U0002B820"))
     ),
-    "control characters as spaces": _change(
+    "control characters as spaces": StandIn(
+        word_piece,
         "normalize_words",
         lambda text, **how: NORMALIZE(" ".join("\n" if CLASS(c)[0] == "C" else c for c in text), **how),
     ),
-    "punctuation kept on words": _change("split_punctuation", str.split),
-    "ASCII punctuation alone": _change(
-        "unicode_class", lambda c: CLASS(c) if c.isascii() or CLASS(c)[0] != "P" else "So"
+    "punctuation kept on words": StandIn(word_piece, "split_punctuation", str.split),
+    "ASCII punctuation alone": StandIn(
+        word_piece, "unicode_class", lambda c: CLASS(c) if c.isascii() or CLASS(c)[0] != "P" else "So"
     ),
-    "Unicode punctuation alone": _change(
-        "unicode_class", lambda c: unicodedata.category(c) if c.isascii() else CLASS(c)
+    "Unicode punctuation alone": StandIn(
+        word_piece, "unicode_class", lambda c: unicodedata.category(c) if c.isascii() else CLASS(c)
     ),
-    "the newest Unicode": _change("unicode_class", lambda c: unicodedata.category(c) if not c.isascii() else CLASS(c)),
-    "no special pieces in texts": _change("SPECIALS", ("[PAD]", "[UNK]", "[CLS]", "[PAD]")),
-    "special pieces in any case": _change("SPECIALS", (*SPECIALS, "[sep]")),
+    "the newest Unicode": StandIn(
+        word_piece, "unicode_class", lambda c: unicodedata.category(c) if not c.isascii() else CLASS(c)
+    ),
+    "no special pieces in texts": StandIn(word_piece, "SPECIALS", ("[PAD]", "[UNK]", "[CLS]", "[PAD]")),
+    "special pieces in any case": StandIn(word_piece, "SPECIALS", (*SPECIALS, "[sep]")),
 }
 HARD = [
     *TEXTS[:200], "ΟΔΟΣ ΣΑΣ", "İstanbul I\u0307", "한국어", "\U0002b850\U0002b851", "a\u00adb a\u200db",
@@ -250,15 +254,14 @@ HARD = [
 
 
 @pytest.mark.parametrize("name", [None, *MUTANTS])
-def test_mutants_are_caught(name, pairs, monkeypatch, tmp_path):
+def test_mutants_are_caught(name, pairs, tmp_path):
     extra = ["οδοσ", "σασ", "οδος", "istanbul", "i", "##\u0307", "[sep]", "a" * 100, "##a", "##b", "##x", "##y", "##z"]
     pieces = list(dict.fromkeys([*pairs["accents kept"][0].vocabulary, *extra]))
     (tmp_path / "vocab.txt").write_text("\n".join(pieces) + "\n", encoding="utf-8")
     theirs = BertTokenizer(vocab=str(tmp_path / "vocab.txt"))
-    if name is not None:
-        MUTANTS[name](monkeypatch)
-    ours = WordPieceTokenizer(pieces)
-    wrong = [text for text in HARD if ours.pieces(text) != theirs.tokenize(text)]
+    with MUTANTS[name]() if name is not None else nullcontext():
+        ours = WordPieceTokenizer(pieces)
+        wrong = [text for text in HARD if ours.pieces(text) != theirs.tokenize(text)]
     assert bool(wrong) == (name is not None), wrong[:3]
 
 

@@ -7,6 +7,7 @@ from einops import repeat
 
 from checkpoints_convert import build
 from checkpoints_convert.proof.compare import difference
+from checkpoints_convert.proof.mutants import StandIn
 from minimodels import picture_prompts as prompts
 from minimodels.errors import UserError
 from tests.golden import read_case, run_case
@@ -50,6 +51,11 @@ def test_the_official_batch_bug_is_in_its_golden_case_alone(official, monkeypatc
     assert masked_wrong(official) == {"out.masked.cls_all_batch"}
 
 
+def instead(name, wrong):
+    """What stands in the file of picture prompts for a function or number."""
+    return StandIn(prompts, name, wrong)
+
+
 def minus_infinity(block, x, scale):
     attn = block.attn
     q, k, v = attn.split_heads(block.norm1(x))
@@ -66,18 +72,21 @@ def bilinear_mask(model, picture, mask):
 
 MASKED = ["cls_all", "cls_last", "all_all"]
 ATTENTION_MUTANTS = {
-    "minus infinity before the softmax": ("scaled_block", minus_infinity, MASKED),
-    "mask resized bilinearly": ("mask_tokens", bilinear_mask, MASKED),
-    "class token and patches swapped": ("encode_masked_class", prompts.encode_masked_patches, MASKED[:2]),
-    "no mask": ("encode_masked_class", lambda model, image, mask, layers=None: model.encode_image(image), MASKED[:2]),
+    "minus infinity before the softmax": (instead("scaled_block", minus_infinity), MASKED),
+    "mask resized bilinearly": (instead("mask_tokens", bilinear_mask), MASKED),
+    "class token and patches swapped": (instead("encode_masked_class", prompts.encode_masked_patches), MASKED[:2]),
+    "no mask": (
+        instead("encode_masked_class", lambda model, image, mask, layers=None: model.encode_image(image)),
+        MASKED[:2],
+    ),
 }
 
 
 @pytest.mark.parametrize("name", ATTENTION_MUTANTS)
-def test_mutants_of_the_masked_attention(official, name, monkeypatch):
-    function, wrong, arrays = ATTENTION_MUTANTS[name]
-    monkeypatch.setattr(prompts, function, wrong)
-    assert {f"out.masked.{array}" for array in arrays} <= masked_wrong(official)
+def test_mutants_of_the_masked_attention(official, name):
+    mutant, arrays = ATTENTION_MUTANTS[name]
+    with mutant():
+        assert {f"out.masked.{array}" for array in arrays} <= masked_wrong(official)
 
 
 def zero_border_blur(picture, sigma):
@@ -109,20 +118,23 @@ def swapped_background(picture, mask, *, blur=0.0, background=1.0):
 
 
 PICTURE_MUTANTS = {
-    "zeros behind the border of the blur": ("gaussian_blur", zero_border_blur, ["out.call.blur3", "f64.blur3_bg10"]),
-    "crop resized bilinearly": ("crop_to_mask", bilinear_crop, ["out.call.crop_large", "out.blend.crop"]),
-    "box rounded": ("mask_box", rounded_box, ["out.bbox_ctx10"]),
-    "object darkened": ("highlight", swapped_background, ["out.call.bg_50", "out.call.crop_blur_bg10"]),
-    "thinner outline": ("OUTLINE", 2, ["out.call.outline"]),
-    "plain mean as grey": ("GREY", (1 / 3, 1 / 3, 1 / 3), ["out.call.colorize"]),
+    "zeros behind the border of the blur": (
+        instead("gaussian_blur", zero_border_blur),
+        ["out.call.blur3", "f64.blur3_bg10"],
+    ),
+    "crop resized bilinearly": (instead("crop_to_mask", bilinear_crop), ["out.call.crop_large", "out.blend.crop"]),
+    "box rounded": (instead("mask_box", rounded_box), ["out.bbox_ctx10"]),
+    "object darkened": (instead("highlight", swapped_background), ["out.call.bg_50", "out.call.crop_blur_bg10"]),
+    "thinner outline": (instead("OUTLINE", 2), ["out.call.outline"]),
+    "plain mean as grey": (instead("GREY", (1 / 3, 1 / 3, 1 / 3)), ["out.call.colorize"]),
 }
 
 
 @pytest.mark.parametrize("name", PICTURE_MUTANTS)
-def test_mutants_of_the_pictures(root, name, monkeypatch):
-    attribute, wrong, arrays = PICTURE_MUTANTS[name]
-    monkeypatch.setattr(prompts, attribute, wrong)
-    found = lines(root, "visual_prompt")
+def test_mutants_of_the_pictures(root, name):
+    mutant, arrays = PICTURE_MUTANTS[name]
+    with mutant():
+        found = lines(root, "visual_prompt")
     assert not any(found[array].ok for array in arrays) and found["out.call.none"].ok
 
 

@@ -4,28 +4,23 @@ The libraries resize positions in ways of their own. At the trained size all agr
 numbers (golden cases) win, and what the libraries do instead is named in `test_libraries_resize_in_another_way`.
 """
 
-from types import MethodType
-
 import pytest
 import torch
-import torch.nn.functional as F
-from einops import rearrange
-from torch import nn
 
 from checkpoints_convert import build, export, load
 from checkpoints_convert.proof.compare import difference
+from checkpoints_convert.proof.mutants import Mutant, mutants_of
+from checkpoints_convert.proof.mutants.dinov2 import positions_with
 from checkpoints_convert.proof.references.dinov2 import REFERENCES
 from checkpoints_convert.proof.suite import reference_named
 from checkpoints_convert.proof.verify import beside, redraw_all
-from minimodels.blocks import MLP, Block
-from minimodels.dinov2 import DINOv2, ScaledBlock, SwiGLU, to_grid
+from minimodels.dinov2 import DINOv2, to_grid
 from minimodels.errors import UserError
 from minimodels.pixels.preprocess import preprocess_to_dict
 from minimodels.pixels.preprocess_tensor import TensorPreprocess
 from minimodels.stored import models
 from tests.golden import read_case, run_case
 from tests.systems.dinov2 import golden as dinov2
-from tests.systems.mutants import HeadsInterleaved, NoScale, become, each
 
 CASES = ["tiny", "tiny_up", "tiny_native", "tiny_same_count", "tiny_reg", "tiny_swiglu"]
 SMALL = {"image_size": 20, "patch_size": 4, "embed_dim": 24, "depth": 3, "num_heads": 3, "mlp_dim": 48}
@@ -93,210 +88,31 @@ def test_libraries_resize_in_another_way(names, size):
 # ---------------------------------------------------------------- mutants: on the official numbers
 
 
-def positions_with(**wrong):
-    """The position table as a person resizes it; with nothing wrong it is the official one."""
-
-    def positions(self, grid):
-        how = {"size": None, "transposed": False, "class_row": False, "antialias": self.antialias, "mode": "bicubic"}
-        how |= {"offset": self.position_offset, "skip": self.side**2 if wrong.get("by_count") else None, **wrong}
-        if grid == (self.side, self.side) or grid[0] * grid[1] == how["skip"]:
-            return self.pos
-        table = rearrange(self.pos[1:], "(h w) d -> 1 d h w", h=self.side)
-        offset = how["offset"]
-        factors = [(cells + offset) / self.side for cells in grid]
-        options = {"mode": how["mode"], "antialias": how["antialias"], "align_corners": how.get("corners", False)}
-        if how["transposed"]:
-            table = table.mT
-        if offset:
-            resized = F.interpolate(table, scale_factor=factors, **options)
-        else:
-            resized = F.interpolate(table, size=grid, **options)
-        return torch.cat([self.pos[:1], rearrange(resized, "1 d h w -> (h w) d")])
-
-    return lambda model: setattr(model, "positions", MethodType(positions, model))
-
-
-def swapped_factors(model):
-    """Height and width swapped in the factors, and the result turned back so that its shape fits."""
-    right = model.positions
-
-    def positions(self, grid):
-        rows = right(grid[::-1])
-        return torch.cat([rows[:1], rearrange(rows[1:], "(w h) d -> (h w) d", h=grid[0])])
-
-    model.positions = MethodType(positions, model)
-
-
-class Unscaled(ScaledBlock):
-    """LayerScale forgotten."""
-
-    forward = Block.forward
-
-
-class ScaledBefore(ScaledBlock):
-    """LayerScale before the branch."""
-
-    def forward(self, x, mask=None):
-        x = x + self.attn(self.scale1 * self.norm1(x), mask)
-        return x + self.mlp(self.scale2 * self.norm2(x))
-
-
-class ScaledSum(ScaledBlock):
-    """LayerScale on the stream too."""
-
-    def forward(self, x, mask=None):
-        x = self.scale1 * (x + self.attn(self.norm1(x), mask))
-        return self.scale2 * (x + self.mlp(self.norm2(x)))
-
-
-class HalvesSwapped(SwiGLU):
-    def forward(self, x):
-        value, gate = self.gate_value(x).chunk(2, dim=-1)
-        return self.out_proj(F.silu(gate) * value)
-
-
-class RowsInterleaved(SwiGLU):
-    def forward(self, x):
-        gate, value = self.gate_value(x).unflatten(-1, (-1, 2)).unbind(-1)
-        return self.out_proj(F.silu(gate) * value)
-
-
-class GELUGate(SwiGLU):
-    def forward(self, x):
-        gate, value = self.gate_value(x).chunk(2, dim=-1)
-        return self.out_proj(F.gelu(gate) * value)
-
-
-class RegistersWithPositions(DINOv2):
-    """Registers put in before the positions are added: they take the first patches' positions."""
-
-    def embed(self, image, masked=None):
-        x = super().embed(image, masked)
-        grid = (image.shape[-2] // self.patch_size, image.shape[-1] // self.patch_size)
-        first = 1 + self.num_registers
-        return torch.cat([x[:, :1], x[:, 1:first] + self.positions(grid)[1:first], x[:, first:]], dim=1)
-
-
-class RegistersLast(DINOv2):
-    """Registers behind the patches: attention does not care, whoever takes the tokens apart does."""
-
-    def embed(self, image, masked=None):
-        x, first = super().embed(image, masked), 1 + self.num_registers
-        return torch.cat([x[:, :1], x[:, first:], x[:, 1:first]], dim=1)
-
-
-class PostNormFeatures(DINOv2):
-    """The normed patches handed out as `prenorm`."""
-
-    def encode(self, image, masked=None):
-        found = super().encode(image, masked)
-        return found._replace(prenorm=self.norm(found.prenorm))
-
-    def patch_features(self, image):
-        return self.encode(image).patches
-
-
-class UnnormedFeatures(DINOv2):
-    def encode(self, image, masked=None):
-        found = super().encode(image, masked)
-        return found._replace(patches=self.split(found.prenorm)[2])
-
-
-class OneTokenStripped(DINOv2):
-    """The class token stripped, the registers not."""
-
-    def split(self, tokens):
-        return tokens[:, 0], tokens[:, 1 : 1 + self.num_registers], tokens[:, 1 : len(tokens[0]) - self.num_registers]
-
-
-class LayersInTheListsOrder(DINOv2):
-    def intermediate(self, image, layers=1, *, norm=True):
-        found = super().intermediate(image, layers, norm=norm)
-        return found[::-1] if isinstance(layers, int) and layers > 1 else found
-
-
-class LayersFromOne(DINOv2):
-    """The blocks counted from 1: one before the asked one."""
-
-    def intermediate(self, image, layers=1, *, norm=True):
-        earlier = layers if isinstance(layers, int) else [max(layer - 1, 0) for layer in layers]
-        return super().intermediate(image, earlier, norm=norm)
-
-
-def eps(value):
-    return each(nn.LayerNorm, lambda norm: setattr(norm, "eps", value))
-
-
-def swapped(first, second):
-    def change(block):
-        one, two = getattr(block, first), getattr(block, second)
-        setattr(block, first, two)
-        setattr(block, second, one)
-
-    return each(ScaledBlock, change)
-
-
-MUTANTS = {
-    "no position offset": ("tiny", positions_with(offset=0.0)),
-    "no position offset, up": ("tiny_up", positions_with(offset=0.0)),
-    "position offset with registers": ("tiny_reg", positions_with(offset=0.1)),
-    "another offset": ("tiny", positions_with(offset=0.01)),
-    "antialias without registers": ("tiny", positions_with(antialias=True)),
-    "no antialias with registers": ("tiny_reg", positions_with(antialias=False)),
-    "bilinear positions": ("tiny", positions_with(mode="bilinear")),
-    "corners aligned": ("tiny", positions_with(corners=True)),
-    "grid transposed": ("tiny", positions_with(transposed=True)),
-    "height and width swapped": ("tiny", swapped_factors),
-    "same count, not resized": ("tiny_same_count", positions_with(by_count=True)),
-    "LayerScale forgotten": ("tiny_native", become(Unscaled)),
-    "LayerScale before the branch": ("tiny_native", become(ScaledBefore)),
-    "LayerScale on the sum": ("tiny_native", become(ScaledSum)),
-    "the two LayerScales swapped": ("tiny_native", swapped("scale1", "scale2")),
-    "norms swapped": ("tiny_native", swapped("norm1", "norm2")),
-    "SwiGLU halves swapped": ("tiny_swiglu", become(HalvesSwapped)),
-    "SwiGLU rows interleaved": ("tiny_swiglu", become(RowsInterleaved)),
-    "GELU for SiLU": ("tiny_swiglu", become(GELUGate)),
-    "eps 1e-5": ("tiny_native", eps(1e-5)),
-    "eps 1e-12": ("tiny_native", eps(1e-12)),
-    "tanh GELU": ("tiny_native", each(MLP, lambda mlp: setattr(mlp, "activation", nn.GELU(approximate="tanh")))),
-    "no attention scale": ("tiny_native", become(NoScale)),
-    "heads interleaved": ("tiny_native", become(HeadsInterleaved)),
-    "registers with positions": ("tiny_reg", become(RegistersWithPositions)),
-    "registers behind the patches": ("tiny_reg", become(RegistersLast)),
-    "registers not stripped": ("tiny_reg", become(OneTokenStripped)),
-    "post-norm features": ("tiny_native", become(PostNormFeatures)),
-    "patches without the last norm": ("tiny_native", become(UnnormedFeatures)),
-    "layers in descending order": ("tiny_native", become(LayersInTheListsOrder)),
-    "layers counted from 1": ("tiny_native", become(LayersFromOne)),
-}
-
-
 @pytest.fixture(scope="module")
 def official(root):
     """Cases with the tensors of their models."""
     return {name: read_case(root / "tests/golden/dinov2" / name) for name in CASES}
 
 
-def lines_of(case, change):
+def lines_of(case, mutant):
     model = build(case.checkpoint(), "dinov2", num_heads=case.config["kwargs"]["num_heads"])
-    change(model)
-    with torch.no_grad():
+    with torch.no_grad(), mutant.applied(model):
         return case.judge(dinov2.observe(model, case.tensor("in.image", torch.float64), case.config["layers"]))
 
 
 @pytest.mark.parity
-@pytest.mark.parametrize("name", MUTANTS)
-def test_mutants_miss_the_official_numbers(name, official, monkeypatch):
-    case, change = MUTANTS[name]
+@pytest.mark.parametrize("mutant", mutants_of("dinov2"), ids=lambda mutant: mutant.name)
+def test_mutants_miss_the_official_numbers(mutant, official, monkeypatch):
     monkeypatch.setattr(torch, "equal", lambda *_: True)  # the case's own check of one feature against another
-    lines = lines_of(official[case], change)
-    assert any(line.ok is False and (line.distance is None or line.distance > 1e-8) for line in lines), name
+    for case in mutant.cases:
+        lines = lines_of(official[case], mutant)
+        assert any(line.ok is False and (line.distance is None or line.distance > 1e-8) for line in lines), case
 
 
 @pytest.mark.parity
 @pytest.mark.parametrize("case", ["tiny", "tiny_up", "tiny_same_count", "tiny_reg"])
 def test_positions_spelled_out_without_a_mistake_pass(case, official):
-    assert all(line.ok is not False for line in lines_of(official[case], positions_with()))
+    assert all(line.ok is not False for line in lines_of(official[case], Mutant("none", positions_with())))
 
 
 # ---------------------------------------------------------------- what it computes

@@ -10,7 +10,7 @@ from minimodels.errors import UserError
 from minimodels.sam import SAM
 from minimodels.sam_everything import Proposal, encode_runs
 from tests.golden import read_case, run_case
-from tests.systems import mutants_matcher as mutants
+from tests.systems.matcher import mutants
 
 STEPS = [
     "match_dense", "match_empty_even", "match_empty_mask", "match_fallback", "match_fewshot", "match_oneshot",
@@ -35,12 +35,11 @@ def test_official_numbers(root, name):
 
 
 @pytest.mark.parity
-@pytest.mark.parametrize("name", mutants.MUTANTS)
-def test_mutants_are_caught(root, name, monkeypatch):
-    attribute, wrong, cases = mutants.MUTANTS[name]
-    monkeypatch.setattr(f"minimodels.matcher.{attribute}", wrong)
-    for case in cases:
-        assert wrong_lines(root, case), f"{case} does not see it"
+@pytest.mark.parametrize("mutant", mutants.MUTANTS, ids=lambda mutant: mutant.name)
+def test_mutants_are_caught(root, mutant):
+    for case in mutant.cases:
+        with mutant.change():
+            assert wrong_lines(root, case), f"{case} does not see it"
 
 
 # ---------------------------------------------------------------- rules by hand

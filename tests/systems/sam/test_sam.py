@@ -1,22 +1,20 @@
 """SAM against transformers and the official numbers: outputs, blocks, gradients; mutants; batches; bad input."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from PIL import Image
-from torch import nn
 
+from checkpoints_convert.proof.mutants import StandIn
 from checkpoints_convert.proof.references.sam import BASE, TINY
 from checkpoints_convert.proof.suite import reference_named, twins
 from checkpoints_convert.proof.verify import beside, difference, redraw_all
 from minimodels import sam
 from minimodels.errors import UserError
 from minimodels.pixels.preprocess_padded import PaddedPreprocess
-from minimodels.sam import SAM, PromptEncoder, RelativeAttention, TwoWayBlock
+from minimodels.sam import SAM, RelativeAttention
 from tests.golden import read_case, run_case
 
 REFERENCE = reference_named("SAM", "transformers")
@@ -90,202 +88,6 @@ def test_few_heads_at_a_time_and_weights_in_the_open(window, monkeypatch):
         assert difference(attention.out_proj(mixed), together) <= 1e-14
 
 
-# ---------------------------------------------------------------- mutants
-
-
-def relative_bias_scaled(q, rel_h, rel_w, grid, right=sam.relative_bias):
-    return right(q * q.shape[-1] ** -0.5, rel_h, rel_w, grid)
-
-
-def relative_bias_swapped(q, rel_h, rel_w, grid, right=sam.relative_bias):
-    return right(q, rel_w, rel_h, grid)
-
-
-def relative_rows_reversed(table, q_size, k_size, right=sam.relative_rows):
-    return right(table.flip(0), q_size, k_size)
-
-
-def windows_of_zeros(x, size, fill, right=sam.split_windows):
-    return right(x, size, torch.zeros_like(fill))
-
-
-def masked_padding(attention, x):
-    """Padded tokens are not seen: their keys get a score of minus infinity."""
-    (q, k, v), grid = RelativeAttention.split_heads(attention, x)
-    bias = sam.relative_bias(q, attention.rel_h, attention.rel_w, grid)
-    if attention.window is not None:
-        there = sam.split_windows(torch.ones_like(x[..., :1]), attention.window, x.new_zeros(1))
-        bias = bias.masked_fill(rearrange(there, "b h w 1 -> b 1 1 (h w)") == 0, -1e9)
-    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-    joined = rearrange(mixed, "b heads (h w) d -> b h w (heads d)", h=grid[0])
-    return attention.out_proj(
-        joined if attention.window is None else sam.join_windows(joined, (x.shape[1], x.shape[2]))
-    )
-
-
-def two_way(**wrong):
-    """The two-way block spelled out, with one thing wrong."""
-
-    def forward(block, tokens, image, prompt, positions):
-        def attend(attn, q, k, v, places_q, places_k):
-            values = v + places_k if wrong.get("places_in_values") else v
-            return attn(q + places_q, k + places_k, values)
-
-        first = block.first and not wrong.get("places_at_first")
-        places = 0 * prompt if first else prompt
-        answer = attend(block.self_attn, tokens, tokens, tokens, places, places)
-        tokens = block.norm1(answer if block.first and not wrong.get("residual_at_first") else tokens + answer)
-        if wrong.get("mlp_first"):
-            tokens = block.norm3(tokens + block.mlp(tokens))
-        if wrong.get("image_first"):
-            image = block.norm4(image + attend(block.image_to_token, image, tokens, tokens, positions, prompt))
-        tokens = block.norm2(tokens + attend(block.token_to_image, tokens, image, image, prompt, positions))
-        if not wrong.get("mlp_first"):
-            tokens = block.norm3(tokens + block.mlp(tokens))
-        if not wrong.get("image_first"):
-            image = block.norm4(image + attend(block.image_to_token, image, tokens, tokens, positions, prompt))
-        return tokens, image
-
-    return lambda model, patch: patch.setattr(TwoWayBlock, "forward", forward)
-
-
-def points_wrongly(change):
-    """`PromptEncoder.embed_points` handed changed points and labels."""
-    right = PromptEncoder.embed_points
-
-    def embed_points(self, points, labels):
-        return right(self, *change(self, points, labels))
-
-    return lambda model, patch: patch.setattr(PromptEncoder, "embed_points", embed_points)
-
-
-def no_padding_point(self, points, labels):
-    boxes = bool((labels > sam.POSITIVE).any())
-    return (points, labels) if boxes else (points[:, :, :-1], labels[:, :, :-1])
-
-
-def padding_beside_boxes(model, patch):
-    right = PromptEncoder.forward
-
-    def forward(self, points, labels, boxes, mask):
-        tokens, dense = right(self, points, labels, boxes, mask)
-        if boxes is not None:
-            tokens = torch.cat([self.padding_embed.expand(*tokens.shape[:2], 1, -1), tokens], dim=2)
-        return tokens, dense
-
-    patch.setattr(PromptEncoder, "forward", forward)
-
-
-def padding_with_a_place(model, patch):
-    right = PromptEncoder.embed_points
-
-    def embed_points(self, points, labels):
-        tokens = right(self, points, labels)
-        places = self.encode_positions((points + 0.5) / self.side)
-        return tokens + places * (labels == sam.PADDING)[..., None]
-
-    patch.setattr(PromptEncoder, "embed_points", embed_points)
-
-
-def cosine_first(self, places):
-    angles = 2 * math.pi * (2 * places - 1) @ self.frequencies
-    return torch.cat([angles.cos(), angles.sin()], dim=-1)
-
-
-def without_shift(self, places):
-    angles = 2 * math.pi * places @ self.frequencies
-    return torch.cat([angles.sin(), angles.cos()], dim=-1)
-
-
-def encoder_eps(model, patch):
-    for block in model.image_encoder.blocks:
-        block.norm1.eps = block.norm2.eps = 1e-5
-
-
-def channel_eps(model, patch):
-    for module in model.modules():
-        if isinstance(module, sam.ChannelNorm):
-            module.eps = 1e-5
-
-
-def decoder_eps(model, patch):
-    for block in model.mask_decoder.blocks:
-        for norm in (block.norm1, block.norm2, block.norm3, block.norm4):
-            norm.eps = 1e-5  # the official one: transformers has 1e-6
-
-
-def tanh_gelu(model, patch):
-    for block in model.image_encoder.blocks:
-        block.mlp.activation = nn.GELU("tanh")
-
-
-def patched(owner, name, wrong):
-    return lambda model, patch: patch.setattr(owner, name, wrong)
-
-
-def sigmoid_iou(model, patch):
-    model.mask_decoder.iou_mlp.append(nn.Sigmoid())
-
-
-def windows_everywhere(model, patch):
-    for block in model.image_encoder.blocks:
-        block.attn.window = 3 if block.attn.window is None else None
-
-
-MUTANTS = {
-    "relative bias asks the scaled query": patched(sam, "relative_bias", relative_bias_scaled),
-    "tables of rows and columns swapped": patched(sam, "relative_bias", relative_bias_swapped),
-    "offsets from query to key": patched(sam, "relative_rows", relative_rows_reversed),
-    "padding of zeros behind the projection": patched(sam, "split_windows", windows_of_zeros),
-    "padded tokens not seen": patched(RelativeAttention, "forward", masked_padding),
-    "global blocks with windows": windows_everywhere,
-    "encoder eps 1e-5": encoder_eps,
-    "channel norm eps 1e-5": channel_eps,
-    "the other library's decoder eps": decoder_eps,
-    "tanh GELU": tanh_gelu,
-    "residual in the first self-attention": two_way(residual_at_first=True),
-    "places in the first self-attention": two_way(places_at_first=True),
-    "places added to values": two_way(places_in_values=True),
-    "MLP before the look at the image": two_way(mlp_first=True),
-    "the image looks first": two_way(image_first=True),
-    "half a pixel missing": points_wrongly(lambda self, points, labels: (points - 0.5, labels)),
-    "x and y swapped": points_wrongly(lambda self, points, labels: (points.flip(-1), labels)),
-    "labels swapped": points_wrongly(
-        lambda self, points, labels: (points, torch.where(labels >= 0, labels ^ 1, labels))
-    ),
-    "no padding point": points_wrongly(no_padding_point),
-    "a padding point beside boxes": padding_beside_boxes,
-    "a padding point with a place": padding_with_a_place,
-    "cosines first": patched(PromptEncoder, "encode_positions", cosine_first),
-    "places from 0 to 1": patched(PromptEncoder, "encode_positions", without_shift),
-    "sigmoid on the IoU head": sigmoid_iou,
-}
-
-
-@pytest.fixture(scope="module")
-def answered():
-    """transformers' model with its answers, made once for all mutants."""
-    case = twins(REFERENCE, TINY, seed=2)
-    given = {name: tensor.double() if tensor.is_floating_point() else tensor for name, tensor in case.inputs.items()}
-    theirs = case.theirs.double()
-    with torch.no_grad():
-        return theirs, given, REFERENCE.run_reference(theirs, **given)
-
-
-@pytest.mark.parity
-@pytest.mark.parametrize("name", [None, *MUTANTS])
-def test_mutants_are_caught(answered, name, monkeypatch):
-    """The same comparison passes with the model as it is, and fails with each mutant."""
-    theirs, given, right = answered
-    ours = REFERENCE.ours(theirs, TINY)
-    if name is not None:
-        MUTANTS[name](ours, monkeypatch)
-    with torch.no_grad():
-        answer = REFERENCE.run(ours, **given)
-    apart = max(difference(answer[key], right[key]) for key in right)
-    assert apart <= 1e-10 if name is None else apart > 1e-8
-
-
 # ---------------------------------------------------------------- pixels
 
 
@@ -339,19 +141,18 @@ def one_interpolation(model, masks, inside, size):
 
 
 PIXEL_MUTANTS = {
-    "resized as a tensor": (PaddedPreprocess, "resize", tensor_resize, "out.resized"),
-    "padded before it is normalised": (PaddedPreprocess, "__call__", pad_first, "out.preprocessed.s4"),
-    "one factor for both axes": (PaddedPreprocess, "to_square", factors_of_the_scale, "out.apply_coords"),
-    "one interpolation": (SAM, "enlarge", one_interpolation, "out.points.multi.logits.s5"),
+    "resized as a tensor": (StandIn(PaddedPreprocess, "resize", tensor_resize), "out.resized"),
+    "padded before it is normalised": (StandIn(PaddedPreprocess, "__call__", pad_first), "out.preprocessed.s4"),
+    "one factor for both axes": (StandIn(PaddedPreprocess, "to_square", factors_of_the_scale), "out.apply_coords"),
+    "one interpolation": (StandIn(SAM, "enlarge", one_interpolation), "out.points.multi.logits.s5"),
 }
 
 
 @pytest.mark.parametrize("name", PIXEL_MUTANTS)
-def test_mutants_of_the_pixels_are_caught_by_the_official_numbers(root, name, monkeypatch):
-    owner, function, wrong, array = PIXEL_MUTANTS[name]
-    monkeypatch.setattr(owner, function, wrong)
+def test_mutants_of_the_pixels_are_caught_by_the_official_numbers(root, name):
+    mutant, array = PIXEL_MUTANTS[name]
     case = "amg_helpers" if array == "out.apply_coords" else "tiny"
-    with torch.no_grad():
+    with torch.no_grad(), mutant():
         lines = {line.name: line for line in run_case(read_case(root / "tests/golden/sam" / case))}
     assert lines[array].ok is False
 

@@ -2,16 +2,16 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
-from einops import rearrange, repeat
+from einops import rearrange
 from torch import nn
 
+from checkpoints_convert.proof.mutants.swin import look
 from checkpoints_convert.proof.references.swin import BASE
 from checkpoints_convert.proof.suite import reference_named, twins
 from checkpoints_convert.proof.verify import beside, difference, redraw_all
 from minimodels import swin as swin_file
 from minimodels.errors import UserError
-from minimodels.swin import FittedBlock, PatchMerging, Swin, SwinBackbone, SwinBlock, WindowAttention
+from minimodels.swin import FittedBlock, Swin, SwinBackbone, WindowAttention
 
 TIMM, TRANSFORMERS = reference_named("Swin", "timm"), reference_named("Swin", "transformers")
 BACKBONE = reference_named("Swin backbone", "transformers")
@@ -59,7 +59,7 @@ def test_timm_pads_after_the_roll(monkeypatch):
     image = pictures(2, 28, 28)
     with torch.no_grad():
         assert difference(ours(image), theirs(image)) > 1e-3
-        monkeypatch.setattr(FittedBlock, "look_around", lambda self, x: look(self, x, pad="after the roll"))
+        monkeypatch.setattr(FittedBlock, "look_around", lambda block, x: look(block, x, pad="after the roll"))
         assert difference(ours(image), theirs(image)) <= 1e-10
 
 
@@ -71,181 +71,6 @@ def test_same_as_timm_at_full_size(sizes, device):
 
 
 # ---------------------------------------------------------------- mutants
-
-
-def look(block, x, *, roll=-1, back=1, pad="after the norm", seen="region", shift=None, window=None, cut="row by row"):
-    """`SwinBlock.look_around` spelled out, with one thing changed."""
-    h, w, side = x.shape[1], x.shape[2], window or block.window_size
-    shift = block.shift_here(h, w) if shift is None else shift
-    if pad != "after the roll":
-        x = swin_file.pad_to_multiple(x, side)
-    if pad == "left and top":
-        x = torch.roll(x, (x.shape[1] - h, x.shape[2] - w), dims=(1, 2))
-    x = torch.roll(x, (roll * shift, roll * shift), dims=(1, 2))
-    x = swin_file.pad_to_multiple(x, side)
-    high, wide = x.shape[1:3]
-    mask = swin_file.same_region(high, wide, side, shift) if shift and seen == "region" else None
-    if seen == "no padding":
-        real = F.pad(torch.ones(1, h, w, 1), (0, 0, 0, wide - w, 0, high - h))
-        real = swin_file.split_windows(torch.roll(real, (-shift, -shift), dims=(1, 2)), side)[:, None, :, 0].bool()
-        alone = torch.eye(side * side, dtype=torch.bool)
-        mask = real | alone if mask is None else mask & real | alone
-    if cut == "column by column":
-        x = rearrange(x, "b (row y) (col x) d -> (b row col) (x y) d", y=side, x=side)
-        x = rearrange(block.attn(x, mask), "n (x y) d -> n (y x) d", x=side)
-    else:
-        x = block.attn(swin_file.split_windows(x, side), mask)
-    x = swin_file.join_windows(x, side, high, wide)
-    if pad == "after the roll":
-        x = x[:, :h, :w]
-    x = torch.roll(x, (back * shift, back * shift), dims=(1, 2))
-    if pad == "left and top":
-        x = torch.roll(x, (h - high, w - wide), dims=(1, 2))
-    return x[:, :h, :w]
-
-
-def looking(**wrong):
-    return lambda model, patch: patch.setattr(SwinBlock, "look_around", lambda self, x: look(self, x, **wrong))
-
-
-def shrunk(model, patch):
-    """The window shrinks to a small map, and its index with it: what many a port does."""
-
-    def look_shrunk(self, x):
-        side = min(*x.shape[1:3], self.window_size)
-        if side == self.window_size:
-            return look(self, x)
-        table, index = self.attn.relative_bias_table, swin_file.relative_position_index(side)
-        middle = index // (2 * side - 1) - side + 1, index % (2 * side - 1) - side + 1
-        w = self.window_size
-        with pytest.MonkeyPatch.context() as inside:
-            rows = (middle[0] + w - 1) * (2 * w - 1) + middle[1] + w - 1
-            inside.setattr(self.attn, "bias", lambda windows, seen: rearrange(table[rows], "i j n -> 1 n i j"))
-            return look(self, x, window=side, shift=0)
-
-    patch.setattr(SwinBlock, "look_around", look_shrunk)
-
-
-def each(kind, change):
-    def apply(model, patch):
-        for module in model.modules():
-            if isinstance(module, kind):
-                change(module)
-
-    return apply
-
-
-def merging(pattern):
-    def forward(self, x):
-        x = rearrange(swin_file.pad_to_multiple(x, 2), pattern, row=2, col=2)
-        return self.reduction(self.norm(x))
-
-    return lambda model, patch: patch.setattr(PatchMerging, "forward", forward)
-
-
-def no_scale(self, x, seen=None):
-    q, k, v = self.split_heads(x)
-    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=self.bias(len(x), seen), scale=1.0)
-    return self.out_proj(rearrange(mixed, "windows heads n d -> windows n (heads d)"))
-
-
-def bias_scaled(attention):
-    attention.relative_bias_table = nn.Parameter(attention.relative_bias_table.detach() * attention.head_dim**-0.5)
-
-
-def blocks_swap_shift(model, patch):
-    for block in model.modules():
-        if isinstance(block, SwinBlock):
-            block.shift = 0 if block.shift else block.window_size // 2
-
-
-def region_of_rows(h, w, side, shift, device=None):
-    """What came around at the bottom is told apart, what came around at the right is not."""
-    region = repeat((torch.arange(h) >= h - shift).long(), "h -> h w", w=w)
-    region = rearrange(region, "(row y) (col x) -> (row col) (y x)", y=side, x=side)
-    return region[:, :, None] == region[:, None, :]
-
-
-def swapped_norms(block):
-    block.norm1, block.norm2 = block.norm2, block.norm1
-
-
-def fewer_heads(attention):
-    """Channels dealt out to the heads in turn instead of in blocks."""
-    attention.split_heads = lambda x: rearrange(
-        attention.qkv(x), "b n (three d heads) -> three b heads n d", three=3, heads=attention.num_heads
-    )
-
-
-BOTH = {
-    "no shift mask": looking(seen="all"),
-    "shifted the other way": looking(roll=1, back=-1),
-    "not shifted back": looking(back=0),
-    "never shifted": looking(shift=0),
-    "even blocks shifted": blocks_swap_shift,
-    "windows read column by column": looking(cut="column by column"),
-    "rows masked, columns not": lambda model, patch: patch.setattr(swin_file, "same_region", region_of_rows),
-    "bias index transposed": each(WindowAttention, lambda module: setattr(module, "index", module.index.T)),
-    "bias index with x before y": each(
-        WindowAttention, lambda m: setattr(m, "index", m.index % round(len(m.relative_bias_table) ** 0.5))
-    ),
-    "no relative bias": each(WindowAttention, lambda module: module.relative_bias_table.data.zero_()),
-    "bias scaled with the scores": each(WindowAttention, bias_scaled),
-    "no scale": lambda model, patch: patch.setattr(WindowAttention, "forward", no_scale),
-    "heads dealt in turn": each(WindowAttention, fewer_heads),
-    "merged right before down": merging("b (h row) (w col) d -> b h w (row col d)"),
-    "merged channel by channel": merging("b (h row) (w col) d -> b h w (d col row)"),
-    "eps 1e-6": each(nn.LayerNorm, lambda module: setattr(module, "eps", 1e-6)),
-    "eps 1e-6 in the merges": each(PatchMerging, lambda module: setattr(module.norm, "eps", 1e-6)),
-    "norms swapped": each(SwinBlock, swapped_norms),
-    "tanh GELU": each(SwinBlock, lambda block: setattr(block.mlp, "activation", nn.GELU(approximate="tanh"))),
-    "no norm behind the patches": lambda model, patch: setattr(model, "patch_norm", nn.Identity()),
-}
-ALL = {
-    **{f"backbone: {name}": (BACKBONE, change) for name, change in BOTH.items()},
-    **{f"classifier: {name}": (TRANSFORMERS, change) for name, change in BOTH.items()},
-    "backbone: window shrunk on small maps": (BACKBONE, shrunk),
-    "backbone: no shift where the map fits": (
-        *(BACKBONE, lambda model, patch: patch.setattr(SwinBlock, "shift_here", FittedBlock.__dict__["shift_here"])),
-    ),
-    "backbone: padding masked": (BACKBONE, looking(seen="no padding")),
-    "backbone: padded after the roll": (BACKBONE, looking(pad="after the roll")),
-    "backbone: padded at the left and top": (BACKBONE, looking(pad="left and top")),
-    "backbone: maps without their norms": (
-        *(BACKBONE, lambda model, patch: setattr(model, "norms", nn.ModuleList(nn.Identity() for _ in model.norms))),
-    ),
-    "classifier: shifted where the map fits": (
-        *(TRANSFORMERS, lambda model, patch: patch.setattr(FittedBlock, "shift_here", SwinBlock.shift_here)),
-    ),
-    "classifier: pooled before the norm": (
-        *(TRANSFORMERS, lambda model, patch: patch.setattr(Swin, "encode", pooled_first)),
-    ),
-}
-
-
-def pooled_first(self, image):
-    return self.norm(SwinBackbone.forward(self, image)[-1].mean(dim=(1, 2), keepdim=True))
-
-
-@pytest.mark.parity
-@pytest.mark.parametrize("name", ["backbone", "classifier", *ALL])
-def test_mutants_are_caught(name, monkeypatch):
-    """The same comparison passes with the model as it is, and fails with each mutant."""
-    plain = {"backbone": (BACKBONE, None), "classifier": (TRANSFORMERS, None)}
-    reference, change = {**plain, **ALL}[name]
-    pair = twins(reference)
-    ours, theirs = pair.ours.double(), pair.theirs.double()
-    if change is not None:
-        change(ours, monkeypatch)
-    image = pair.inputs["image"].double()
-    with torch.no_grad():
-        expected = reference.run_reference(theirs, image)
-        try:
-            found = reference.run(ours, image)
-        except UserError:
-            found = {}  # the classifier's rule refuses a map smaller than its window
-        apart = max((difference(found[key], expected[key]) for key in found), default=float("inf"))
-    assert apart <= 1e-10 if change is None else apart > 1e-8
 
 
 def test_the_comparison_of_gradients_catches_a_stopped_one():

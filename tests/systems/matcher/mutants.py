@@ -1,6 +1,6 @@
 """Wrong Matchers, each wrong in one place: the official numbers must tell every one of them from the right one.
 
-A mutant is (name of a function or number in minimodels.matcher, what stands there instead, cases that must fail).
+Each stands in for one function or number of minimodels.matcher and names the official cases that must fail.
 """
 
 import random
@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from einops import reduce
 
+from checkpoints_convert.proof.mutants import Mutant, StandIn
 from minimodels import matcher
 from minimodels.matcher import Matches, Scores, assign
 
@@ -225,53 +226,92 @@ def best_of_range(totals, count, share):
 
 CHOOSE_BEST = matcher.choose_best
 
-MUTANTS = {
-    "reverse matching inside the mask only": ("match_patches", wrong_match(inside_only=True), ["match_oneshot"]),
-    "only mutual pairs stay": ("match_patches", wrong_match(mutual=True), ["match_oneshot"]),
-    "nearest patch for assignment": ("match_patches", wrong_match(greedy=True), ["match_oneshot"]),
-    "points sorted": ("match_patches", wrong_match(order="sorted"), ["match_dense"]),
-    "points by similarity": ("match_patches", wrong_match(order="best"), ["match_oneshot"]),
-    "features after the last norm": ("Matcher.describe", normed_features, ["e2e_whole"]),
-    "SAM sees other pixels": ("Matcher.propose", rounded_pixels, ["e2e_whole"]),
-    "the box has a margin": ("points_box", wider_box, ["match_oneshot", "e2e_part"]),
-    "prompts from the points, not the centres": ("cluster_points", lambda points, *_: points, ["e2e_whole"]),
-    "never halved": ("match_patches", wrong_match(many=10**6), ["match_dense"]),
-    "halved above 30": ("match_patches", wrong_match(many=30), ["e2e_semantic"]),
-    "a third kept": ("match_patches", wrong_match(half=3), ["match_dense"]),
-    "nothing left when nothing comes back": ("match_patches", wrong_match(fallback=False), ["match_fallback"]),
-    "half a patch must be marked": ("mark_patches", half_marked, ["match_thin"]),
-    "a larger square for no mask": ("fill_empty", square(8, 8), ["match_empty_mask"]),
-    "one patch for no mask": ("fill_empty", square(0, 14), ["match_empty_even"]),
-    "features not normalised": ("cosine", plain_product, ["match_oneshot"]),
-    "cost 1 - S": ("matching_cost", lambda similarity: 1 - similarity, ["match_oneshot", "scores_oneshot"]),
-    "k-means in float64": ("k_means", double_k_means, ["sampler"]),
-    "chances by distance, not its square": ("center_chances", chances_without_square, ["sampler"]),
-    "the farthest point next": ("center_chances", farthest_first, ["sampler"]),
-    "centres rounded": ("cluster_points", rounded_centers, ["sampler"]),
-    "one round of k-means": ("ROUNDS", 1, ["sampler"]),
-    "sets in lexicographic order": ("prompt_sets", wrong_sets(lexicographic=True), ["sampler"]),
-    "points drawn with replacement": ("prompt_sets", wrong_sets(replaced=True), ["sampler"]),
-    "draws from 6 points on": ("prompt_sets", wrong_sets(few=5), ["sampler"]),
-    "another seed": ("prompt_sets", unseeded, ["sampler"]),
-    "EMD on squared cost": ("transport_scores", transport(lambda c, m: emd(c[:, m] ** 2)), ["scores_oneshot"]),
-    "EMD without the marked rows' weights": (
-        "transport_scores", transport(lambda c, m: float(c[:, m].min(dim=1).values.mean())), ["scores_oneshot"],
+
+def instead(name, wrong):
+    """What stands in Matcher's file for a function or number."""
+    return StandIn(matcher, name, wrong)
+
+
+MUTANTS = [
+    Mutant(
+        "reverse matching inside the mask only",
+        instead("match_patches", wrong_match(inside_only=True)),
+        cases=("match_oneshot",),
     ),
-    "mean cost for EMD": ("transport_scores", transport(lambda c, m: float(c[:, m].mean())), ["scores_oneshot"]),
-    "regularised transport": ("transport_scores", transport(regularised), ["scores_oneshot"]),
-    "most of a patch must be covered": ("mask_patches", most_of_the_patch, ["scores_oneshot"]),
-    "purity and coverage on sampled points": ("score_masks", sampled_points, ["scores_oneshot"]),
-    "purity by pixels": ("score_masks", pixels_for_patches, ["scores_oneshot"]),
-    "x and y swapped": ("score_masks", swapped_axes, ["scores_oneshot"]),
-    "no 1e-6": ("score_masks", without_epsilon, ["scores_oneshot"]),
-    "filters that may take all": ("filter_masks", wrong_filter(relative=False), ["scores_oneshot"]),
-    "divided by the range": ("choose_close", wrong_close(divisor="range"), ["scores_fewshot"]),
-    "not divided": ("choose_close", wrong_close(divisor="none"), ["scores_oneshot"]),
-    "no norm filter": ("choose_close", wrong_close(limits=(True, False)), ["scores_oneshot"]),
-    "share of the best not divided": ("choose_best", best_undivided, ["scores_oneshot"]),
-    "share of the range": ("choose_best", best_of_range, ["scores_oneshot"]),
-    "all masks merged": ("choose_best", best_uncounted, ["scores_oneshot"]),
-}  # fmt: skip
+    Mutant("only mutual pairs stay", instead("match_patches", wrong_match(mutual=True)), cases=("match_oneshot",)),
+    Mutant(
+        "nearest patch for assignment", instead("match_patches", wrong_match(greedy=True)), cases=("match_oneshot",)
+    ),
+    Mutant("points sorted", instead("match_patches", wrong_match(order="sorted")), cases=("match_dense",)),
+    Mutant("points by similarity", instead("match_patches", wrong_match(order="best")), cases=("match_oneshot",)),
+    Mutant("features after the last norm", StandIn(matcher.Matcher, "describe", normed_features), cases=("e2e_whole",)),
+    Mutant("SAM sees other pixels", StandIn(matcher.Matcher, "propose", rounded_pixels), cases=("e2e_whole",)),
+    Mutant("the box has a margin", instead("points_box", wider_box), cases=("match_oneshot", "e2e_part")),
+    Mutant(
+        "prompts from the points, not the centres",
+        instead("cluster_points", lambda points, *_: points),
+        cases=("e2e_whole",),
+    ),
+    Mutant("never halved", instead("match_patches", wrong_match(many=10**6)), cases=("match_dense",)),
+    Mutant("halved above 30", instead("match_patches", wrong_match(many=30)), cases=("e2e_semantic",)),
+    Mutant("a third kept", instead("match_patches", wrong_match(half=3)), cases=("match_dense",)),
+    Mutant(
+        "nothing left when nothing comes back",
+        instead("match_patches", wrong_match(fallback=False)),
+        cases=("match_fallback",),
+    ),
+    Mutant("half a patch must be marked", instead("mark_patches", half_marked), cases=("match_thin",)),
+    Mutant("a larger square for no mask", instead("fill_empty", square(8, 8)), cases=("match_empty_mask",)),
+    Mutant("one patch for no mask", instead("fill_empty", square(0, 14)), cases=("match_empty_even",)),
+    Mutant("features not normalised", instead("cosine", plain_product), cases=("match_oneshot",)),
+    Mutant(
+        "cost 1 - S",
+        instead("matching_cost", lambda similarity: 1 - similarity),
+        cases=("match_oneshot", "scores_oneshot"),
+    ),
+    Mutant("k-means in float64", instead("k_means", double_k_means), cases=("sampler",)),
+    Mutant(
+        "chances by distance, not its square", instead("center_chances", chances_without_square), cases=("sampler",)
+    ),
+    Mutant("the farthest point next", instead("center_chances", farthest_first), cases=("sampler",)),
+    Mutant("centres rounded", instead("cluster_points", rounded_centers), cases=("sampler",)),
+    Mutant("one round of k-means", instead("ROUNDS", 1), cases=("sampler",)),
+    Mutant("sets in lexicographic order", instead("prompt_sets", wrong_sets(lexicographic=True)), cases=("sampler",)),
+    Mutant("points drawn with replacement", instead("prompt_sets", wrong_sets(replaced=True)), cases=("sampler",)),
+    Mutant("draws from 6 points on", instead("prompt_sets", wrong_sets(few=5)), cases=("sampler",)),
+    Mutant("another seed", instead("prompt_sets", unseeded), cases=("sampler",)),
+    Mutant(
+        "EMD on squared cost",
+        instead("transport_scores", transport(lambda c, m: emd(c[:, m] ** 2))),
+        cases=("scores_oneshot",),
+    ),
+    Mutant(
+        "EMD without the marked rows' weights",
+        instead("transport_scores", transport(lambda c, m: float(c[:, m].min(dim=1).values.mean()))),
+        cases=("scores_oneshot",),
+    ),
+    Mutant(
+        "mean cost for EMD",
+        instead("transport_scores", transport(lambda c, m: float(c[:, m].mean()))),
+        cases=("scores_oneshot",),
+    ),
+    Mutant("regularised transport", instead("transport_scores", transport(regularised)), cases=("scores_oneshot",)),
+    Mutant("most of a patch must be covered", instead("mask_patches", most_of_the_patch), cases=("scores_oneshot",)),
+    Mutant("purity and coverage on sampled points", instead("score_masks", sampled_points), cases=("scores_oneshot",)),
+    Mutant("purity by pixels", instead("score_masks", pixels_for_patches), cases=("scores_oneshot",)),
+    Mutant("x and y swapped", instead("score_masks", swapped_axes), cases=("scores_oneshot",)),
+    Mutant("no 1e-6", instead("score_masks", without_epsilon), cases=("scores_oneshot",)),
+    Mutant(
+        "filters that may take all", instead("filter_masks", wrong_filter(relative=False)), cases=("scores_oneshot",)
+    ),
+    Mutant("divided by the range", instead("choose_close", wrong_close(divisor="range")), cases=("scores_fewshot",)),
+    Mutant("not divided", instead("choose_close", wrong_close(divisor="none")), cases=("scores_oneshot",)),
+    Mutant("no norm filter", instead("choose_close", wrong_close(limits=(True, False))), cases=("scores_oneshot",)),
+    Mutant("share of the best not divided", instead("choose_best", best_undivided), cases=("scores_oneshot",)),
+    Mutant("share of the range", instead("choose_best", best_of_range), cases=("scores_oneshot",)),
+    Mutant("all masks merged", instead("choose_best", best_uncounted), cases=("scores_oneshot",)),
+]
+
 
 # What the official cases do not tell apart, by hand: (coverage, emd, purity) of each proposal, the filters, who stays.
 FILTERS = [
