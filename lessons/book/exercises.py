@@ -1,6 +1,6 @@
 """The exercises of a lesson as a section of its page: task, commands, folded hints by symptom, folded solution.
 
-Everything comes from the files of `lessons/exercises`, which the tests run; nothing is typed twice or needs torch.
+Everything comes from the exercises' files, which the tests run; nothing is typed twice or needs torch.
 """
 
 import html
@@ -80,9 +80,8 @@ def _quiet(text: str) -> str:
 
 def _functions(one: Exercise) -> str:
     """The stub without its docstring and imports."""
-    text = one.stub.read_text("utf-8")
-    start = min(found for name in one.functions if (found := text.find(f"def {name}(")) >= 0)
-    return text[start:].rstrip()
+    start = min(found for name in one.functions if (found := one.stub.find(f"def {name}(")) >= 0)
+    return one.stub[start:].rstrip()
 
 
 def _code(code: str) -> str:

@@ -1,70 +1,120 @@
-"""The exercises: per lesson a folder, per exercise two files.
+"""The exercises: one file each, in the folder beside their lesson's script, which gives them their number.
 
-    lesson_2_1/ex_2_1_2_attention.py       the stub that a learner copies; its docstring is the task
-    lesson_2_1/check_2_1_2_attention.py    solution, hints, random cases, reference, known mistakes
+    lessons/2_transformers/01_attention.py                 lesson 2.1
+    lessons/2_transformers/01_attention/2_attention.py     exercise 2.1.2
 
-`catalogue()` reads both without importing them, so that pages and tables are made without torch.
+A file's docstring is the task; what a learner may need is imported behind it. Then come sections:
+
+    # %% given       only where a bug is to be found: the functions as the learner gets them, wrong on purpose
+    # %% solution    our code
+    # %% check       random cases, the reference, known mistakes, TASKS
+    # %% hints       HINTS: (symptom, text) pairs, in the order to give them
+
+The learner's file, ex_2_1_2_attention.py, is made of the beginning and what is given, or of the solution's signatures.
+`catalogue()` reads first lines only and the rest waits until it is asked for; nothing is imported, so that pages and
+tables are made without torch.
 """
 
 from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
-FOLDER = Path(__file__).parents[1] / "exercises"
-HEADER = re.compile(
-    r"(?P<number>\d+\.\d+\.\d+) +(?P<title>.+?) +\((?P<minutes>\d+) minutes, difficulty (?P<difficulty>[1-5]) of 5\)"
-)
+FOLDER = Path(__file__).parents[1]
+PLACE = re.compile(r"(?P<part>\d+)_\w+/(?P<chapter>\d+)_\w+/(?P<place>\d+)_(?P<name>\w+)\.py")
+HEADER = re.compile(r'"""(?P<title>.+?) +\((?P<minutes>\d+) minutes, difficulty (?P<difficulty>[1-5]) of 5\)\s*')
+SECTION = re.compile(r"^# %% (\w+).*\n", re.M)
 
 
 @dataclass(frozen=True)
 class Exercise:
-    """One exercise as its two files describe it.
+    """One exercise as its file describes it.
 
-    number: "2.1.2". lesson: "2.1". name: "attention". minutes: how long it takes. difficulty: 1 to 5. task: plain text.
-    functions: what the learner writes. hints: (symptom, text) pairs, in the order to give them. solution: our code.
-    find_the_bug: whether the stub is whole but wrong. stub, check: the two files.
+    number: "2.1.2". name: "attention". minutes: how long it takes. difficulty: 1 to 5. file: where it is written.
     """
 
     number: str
+    name: str
     title: str
     minutes: int
     difficulty: int
-    task: str
-    functions: tuple[str, ...]
-    hints: tuple[tuple[str, str], ...]
-    solution: str
-    find_the_bug: bool
-    stub: Path
-    check: Path
+    file: Path
 
     @property
     def lesson(self) -> str:
+        """The number of its lesson: "2.1"."""
         return self.number.rpartition(".")[0]
 
     @property
-    def name(self) -> str:
-        return self.stub.stem.split("_", 4)[4]
+    def stub_name(self) -> str:
+        """How the learner's file is called."""
+        return f"ex_{self.number.replace('.', '_')}_{self.name}.py"
+
+    @cached_property
+    def sections(self) -> dict[str, str]:
+        """The file's text by section; what stands before the first is called "task"."""
+        first, *pieces = SECTION.split(self.file.read_text(encoding="utf-8"))
+        return {"task": first, **dict(zip(pieces[::2], pieces[1::2], strict=True))}
+
+    @cached_property
+    def task(self) -> str:
+        """What is to be done, as plain text."""
+        docstring = ast.get_docstring(ast.parse(self.sections["task"])) or ""
+        return docstring.partition("\n")[2].strip()
+
+    @cached_property
+    def functions(self) -> tuple[str, ...]:
+        """What the learner writes: the names of the tasks."""
+        calls = [node for node in ast.walk(ast.parse(self.sections["check"])) if isinstance(node, ast.Call)]
+        tasks = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "Task"]
+        return tuple(ast.literal_eval(call.args[0]) for call in tasks)
+
+    @cached_property
+    def hints(self) -> tuple[tuple[str, str], ...]:
+        """(symptom, text) pairs."""
+        assignment = ast.parse(self.sections["hints"]).body[0]
+        return tuple(ast.literal_eval(assignment.value))  # type: ignore[attr-defined]
+
+    @property
+    def find_the_bug(self) -> bool:
+        """Whether the learner's file is whole but wrong."""
+        return "given" in self.sections
+
+    @cached_property
+    def solution(self) -> str:
+        """Our code, without the docstrings that the learner's file has."""
+        lines = self.sections["solution"].splitlines()
+        for node in reversed(ast.parse(self.sections["solution"]).body):
+            if isinstance(node, ast.FunctionDef) and ast.get_docstring(node):
+                del lines[node.body[0].lineno - 1 : node.body[0].end_lineno]
+        return "\n".join(lines).strip()
+
+    @cached_property
+    def stub(self) -> str:
+        """What the learner's file holds at the start."""
+        task = self.sections["task"].rstrip().replace('"""', f'"""{self.number}  ', 1)
+        code = self.sections["given"].strip() if self.find_the_bug else "\n\n\n".join(self._unwritten())
+        return f"{task}\n\n{code}\n" if code.startswith("TABLE") else f"{task}\n\n\n{code}\n"
+
+    def _unwritten(self) -> Iterator[str]:
+        """The solution's functions down to their docstrings; of a table its name."""
+        lines = self.sections["solution"].splitlines()
+        for node in ast.parse(self.sections["solution"]).body:
+            if isinstance(node, ast.FunctionDef) and node.name in self.functions:
+                yield "\n".join([*lines[node.lineno - 1 : node.body[0].end_lineno], "    raise NotImplementedError"])
+            elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in self.functions:
+                yield f"{ast.unparse(node.targets[0])} = []"
 
 
 @lru_cache(maxsize=1)
 def catalogue() -> dict[str, Exercise]:
     """All exercises by number, in the order of the book."""
-    found = [_read(stub) for stub in FOLDER.glob("lesson_*/ex_*.py")]
+    found = [_read(file) for file in FOLDER.glob("[0-9]*_*/[0-9]*_*/[0-9]*_*.py")]
     return {exercise.number: exercise for exercise in sorted(found, key=lambda e: order(e.number))}
-
-
-def lesson_titles() -> dict[str, str]:
-    """The lessons that have exercises: number and title."""
-    titles = {}
-    for folder in FOLDER.glob("lesson_*"):
-        docstring = ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))) or ""
-        number, _, title = docstring.splitlines()[0].partition(" ")
-        titles[number] = title.strip().rstrip(".")
-    return {number: titles[number] for number in sorted(titles, key=order)}
 
 
 def of_lesson(lesson: str) -> list[Exercise]:
@@ -77,52 +127,13 @@ def order(number: str) -> tuple[int, ...]:
     return tuple(int(part) for part in number.split("."))
 
 
-def _read(stub: Path) -> Exercise:
-    stub_text = stub.read_text(encoding="utf-8")
-    check = stub.with_name(stub.name.replace("ex_", "check_", 1))
-    check_text = check.read_text(encoding="utf-8")
-    stub_tree, check_tree = ast.parse(stub_text), ast.parse(check_text)
-    docstring = ast.get_docstring(stub_tree) or ""
-    first, _, task = docstring.partition("\n")
-    header = HEADER.fullmatch(first.strip())
-    if header is None:
-        raise ValueError(f"{stub.name}: the first line must read '2.1.2  Title  (10 minutes, difficulty 2 of 5)'")
-    wanted = [name for name in _defined(stub_tree) if name in _defined(check_tree)]
-    return Exercise(
-        number=header["number"],
-        title=header["title"],
-        minutes=int(header["minutes"]),
-        difficulty=int(header["difficulty"]),
-        task=task.strip(),
-        functions=tuple(wanted),
-        hints=tuple(ast.literal_eval(_defined(check_tree)["HINTS"].value)),  # type: ignore[attr-defined]
-        solution=_solution(check_text, check_tree, wanted),
-        find_the_bug="NotImplementedError" not in stub_text and "TABLE = []" not in stub_text,
-        stub=stub,
-        check=check,
-    )
-
-
-def _defined(tree: ast.Module) -> dict[str, ast.stmt]:
-    """What a file defines at its top: functions, classes and assigned names."""
-    found: dict[str, ast.stmt] = {}
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            found[node.name] = node
-        elif isinstance(node, ast.Assign):
-            found.update({target.id: node for target in node.targets if isinstance(target, ast.Name)})
-    return found
-
-
-def _solution(text: str, tree: ast.Module, names: list[str]) -> str:
-    """The code of `names` and of the helpers beside them that they call, in the order of the check file."""
-    defined, needed = _defined(tree), set[str]()
-    waiting = list(names)
-    while waiting:
-        name = waiting.pop()
-        needed.add(name)
-        used = {node.id for node in ast.walk(defined[name]) if isinstance(node, ast.Name)}
-        waiting += [other for other in used & defined.keys() if other not in needed]
-    nodes = sorted((defined[name] for name in needed), key=lambda node: node.lineno)
-    lines = text.splitlines()
-    return "\n\n\n".join("\n".join(lines[node.lineno - 1 : node.end_lineno]) for node in nodes)
+def _read(file: Path) -> Exercise:
+    """Number and name from the path, the rest from the first line."""
+    place = PLACE.fullmatch("/".join(file.parts[-3:]))
+    with open(file, encoding="utf-8") as lines:
+        header = HEADER.fullmatch(lines.readline())
+    if place is None or header is None:
+        wanted = '2_name.py, and its first line """Title  (10 minutes, difficulty 2 of 5)'
+        raise ValueError(f"{file}: an exercise is called {wanted}")
+    number = ".".join(str(int(place[part])) for part in ("part", "chapter", "place"))
+    return Exercise(number, place["name"], header["title"], int(header["minutes"]), int(header["difficulty"]), file)

@@ -1,4 +1,4 @@
-"""What a check file says: the function to write, its random cases, the reference, and what people get wrong."""
+"""What the check of an exercise says: the function to write, random cases, the reference, and what people get wrong."""
 
 from __future__ import annotations
 
@@ -43,12 +43,13 @@ class Mistake:
 
     Args:
         text: completes the sentence "your output equals ...".
-        function: the wrong implementation, called like the learner's (a wrong table where a table is handed in).
+        function: the wrong implementation, called like the learner's (a wrong table where a table is handed in);
+            where it is left out, the task's `flawed`.
         fix: one sentence on what to do.
-        options: keyword arguments for `function`. Mistakes that share a function can be tried in pairs.
+        options: keyword arguments for the function. Mistakes that share a function can be tried in pairs.
     """
 
-    def __init__(self, text: str, function: Any, *, fix: str = "", **options: Any):
+    def __init__(self, text: str, function: Any = None, *, fix: str = "", **options: Any):
         self.text, self.function, self.fix, self.options = text, function, fix, options
 
     def __call__(self, *inputs: Any) -> Any:
@@ -84,6 +85,7 @@ class Task:
         cases: from `Random` to dicts {input name: value}; the values are passed in this order.
         reference: gives the right answer for the same inputs; never one of our own models.
         mistakes: the known mistakes, the likeliest first.
+        flawed: the function of the mistakes that name none: one that goes wrong in the ways its options say.
         gradients: names of inputs whose gradients are compared too.
         like: how the reference is called in messages.
         forbidden: names that would do the learner's work, such as "softmax".
@@ -95,11 +97,18 @@ class Task:
     cases: Callable[[Random], Iterable[dict[str, Any]]]
     reference: Callable
     mistakes: Sequence[Mistake]
+    flawed: Callable | None = None
     gradients: tuple[str, ...] = ()
     like: str = "the reference"
     forbidden: tuple[str, ...] = ()
     call: Callable = plain_call
     tolerance: float = 1e-10
+
+    def __post_init__(self) -> None:
+        for mistake in self.mistakes:
+            mistake.function = self.flawed if mistake.function is None else mistake.function
+            if mistake.function is None:
+                raise ValueError(f"{self.name}: nothing makes the mistake: {mistake.text}")
 
     @cached_property
     def pairs(self) -> list[Mistake]:

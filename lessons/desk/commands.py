@@ -147,7 +147,7 @@ def check_folders(asked: argparse.Namespace) -> int:
         if not folder.is_dir():
             raise LessonError(f"{folder} is not a folder")
         chosen = chosen_for(asked.numbers, Desk(folder))
-        there = [(one, folder / one.stub.name) for one in chosen if (folder / one.stub.name).exists()]
+        there = [(one, folder / one.stub_name) for one in chosen if (folder / one.stub_name).exists()]
         done = {report.number: report for report in run_checks(there, asked)} if there else {}
         missing = "there is no file"
         reports = [done.get(one.number) or Report(one.number, one.title, "missing", missing) for one in chosen]
@@ -243,10 +243,6 @@ def solution(asked: argparse.Namespace, desk: Desk) -> int:
 def run(asked: argparse.Namespace, desk: Desk) -> int:
     """Run a lesson's script as it is, from the folder that its paths start from."""
     lesson = lesson_for(asked.number)
-    if lesson.script is None:
-        raise LessonError(
-            f"lesson {lesson.number} has no script; its exercises: python -m lessons start {lesson.number}"
-        )
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONUTF8": "1"}
     sys.stdout.flush()
@@ -265,8 +261,7 @@ def read(asked: argparse.Namespace, desk: Desk) -> int:
         print(f"The page of lesson {lesson.number} is not built here.")
         print("Build the book and read it in a browser:  make book")
         print("or, without make:  python -m mkdocs serve")
-        if lesson.script:
-            print(f"The same text stands in the script:  {shown(lesson.script)}")
+        print(f"The same text stands in the script:  {shown(lesson.script)}")
         return CANNOT
     print(f"{lesson.number}  {lesson.title}: {page}")
     if not asked.print and sys.stdout.isatty():
@@ -276,8 +271,6 @@ def read(asked: argparse.Namespace, desk: Desk) -> int:
 
 def find_page(lesson: LessonInfo) -> Path | None:
     """Where the built site has the page, in either of MkDocs' layouts."""
-    if not lesson.key:
-        return None
     site = ROOT / "site" / "lessons"
     return next(
         (page for page in (site / f"{lesson.key}.html", site / lesson.key / "index.html") if page.is_file()), None

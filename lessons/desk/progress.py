@@ -1,4 +1,4 @@
-"""The learner's folder: stubs that were copied there, what was tried and passed, and the table that says so.
+"""The learner's folder: stubs that were put there, what was tried and passed, and the table that says so.
 
 Needs only the standard library: the table comes up at once.
 """
@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from lessons.checker.exercises import Exercise, catalogue, lesson_titles, of_lesson, order
+from lessons.checker.exercises import Exercise, catalogue, of_lesson, order
 
 ROOT = Path(__file__).resolve().parents[2]
 VARIABLE = "LESSONS_FOLDER"
@@ -68,7 +67,7 @@ class Desk:
 
     def file(self, exercise: Exercise) -> Path:
         """Where the learner's own version lies."""
-        return self.folder / exercise.stub.name
+        return self.folder / exercise.stub_name
 
     def save(self) -> None:
         """Write the records whole or not at all."""
@@ -91,23 +90,23 @@ class Desk:
             ignore.write_text("*\n", encoding="utf-8")
 
     def start(self, exercise: Exercise, force: bool = False) -> tuple[str, Path | None]:
-        """Copy the stub. Returns "copied", "kept" (one was there) or "replaced", with the backup of the old one."""
+        """Write the stub. Returns "copied", "kept" (one was there) or "replaced", with the backup of the old one."""
         self.make()
         mine = self.file(exercise)
         if not mine.exists():
-            shutil.copyfile(exercise.stub, mine)
+            mine.write_text(exercise.stub, encoding="utf-8", newline="\n")
             return "copied", None
         if not force:
             return "kept", None
         backup = free_name(mine.with_name(f"{mine.name}.backup"))
         mine.replace(backup)
-        shutil.copyfile(exercise.stub, mine)
+        mine.write_text(exercise.stub, encoding="utf-8", newline="\n")
         return "replaced", backup
 
     def untouched(self, exercise: Exercise) -> bool:
         """Whether the learner's file is still the stub, with or without the bug that it is there to find."""
         try:
-            return self.file(exercise).read_bytes().split() == exercise.stub.read_bytes().split()
+            return self.file(exercise).read_bytes().split() == exercise.stub.encode().split()
         except OSError:
             return False
 
@@ -169,31 +168,24 @@ def shown(path: Path) -> str:
 # ---------------------------------------------------------------- lessons
 @dataclass(frozen=True)
 class LessonInfo:
-    """A lesson: its number, title, reading minutes (0 where there is no script yet), script and place in the book."""
+    """A lesson: number, title, reading minutes (0 while it does not say them), script and place in the book."""
 
     number: str
     title: str
-    minutes: int = 0
-    script: Path | None = None
-    key: str = ""
+    minutes: int
+    script: Path
+    key: str
 
 
 def lessons() -> dict[str, LessonInfo]:
-    """All lessons by number: those with a script and those with exercises."""
-    from lessons.book.text import BookError, read_lesson
+    """All lessons by number; their titles are those of the book's contents."""
+    from lessons.book.text import find_lessons
 
-    found = {number: LessonInfo(number, title) for number, title in lesson_titles().items()}
-    for path in (ROOT / "lessons").glob("[0-9]_*/[0-9][0-9]_*.py"):
-        try:
-            lesson = read_lesson(path)
-        except (BookError, SyntaxError):
-            continue  # being written; the book's own check says what is wrong with it
-        known = found.get(lesson.number)
-        title = known.title if known else lesson.about.get("nav", lesson.title)
-        minutes = lesson.about["minutes"]
-        found[lesson.number] = LessonInfo(
-            lesson.number, title, int(minutes) if minutes.isdigit() else 0, lesson.path, lesson.key
-        )
+    found = {}
+    for lesson in find_lessons():
+        title, minutes = lesson.about.get("nav", lesson.title), lesson.about["minutes"]
+        about = (title, int(minutes) if minutes.isdigit() else 0, lesson.path, lesson.key)
+        found[lesson.number] = LessonInfo(lesson.number, *about)
     return {number: found[number] for number in sorted(found, key=order)}
 
 

@@ -90,9 +90,10 @@ TASK = Task(
     cases,
     reference=lambda x, y: x * y,
     gradients=("x", "y"),
+    flawed=flawed,
     mistakes=[
-        Mistake("three times the product", flawed, double=3, fix="Once."),
-        Mistake("the product plus the sum of y", flawed, shift=1),
+        Mistake("three times the product", double=3, fix="Once."),
+        Mistake("the product plus the sum of y", shift=1),
     ],
 )
 
@@ -240,7 +241,7 @@ BODIES = {
 def reports(tmp_path_factory):
     """Every kind of misbehaving file, checked in one go."""
     folder = tmp_path_factory.mktemp("hand_in")
-    stub = catalogue()["2.1.2"].stub.read_text(encoding="utf-8")
+    stub = catalogue()["2.1.2"].stub
     for name, body in BODIES.items():
         (folder / f"{name}.py").write_text(stub.replace("raise NotImplementedError", body), encoding="utf-8")
     (folder / "syntax.py").write_text(stub.replace("raise NotImplementedError", "return (q"), encoding="utf-8")

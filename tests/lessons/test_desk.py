@@ -36,12 +36,12 @@ def write(folder, number, body, function=None):
     """Fill in a stub: `body` stands for its unwritten line, or code that comes behind the file."""
     exercise = catalogue()[number]
     folder.mkdir(parents=True, exist_ok=True)
-    stub = exercise.stub.read_text(encoding="utf-8")
+    stub = exercise.stub
     if stub.count("raise NotImplementedError") == 1 and function is None:
         stub = stub.replace("raise NotImplementedError", body)
     else:
         stub += f"\n\n{body}\n"
-    (folder / exercise.stub.name).write_text(stub, encoding="utf-8")
+    (folder / exercise.stub_name).write_text(stub, encoding="utf-8")
 
 
 # ---------------------------------------------------------------- the path of a newcomer
@@ -134,7 +134,7 @@ def test_nothing_is_overwritten_without_force(type_in, folder):
         assert type_in("start 2.1.1 --force").code == 0
     backups = sorted(folder.glob("ex_2_1_1_softmax.py.backup*"))
     assert [path.read_text(encoding="utf-8") for path in backups] == ["work 1", "work 2"]
-    assert mine.read_text(encoding="utf-8") == catalogue()["2.1.1"].stub.read_text(encoding="utf-8")
+    assert mine.read_text(encoding="utf-8") == catalogue()["2.1.1"].stub
     assert (folder / ".gitignore").read_text(encoding="utf-8") == "*\n"
 
 

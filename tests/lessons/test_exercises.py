@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from lessons.checker.exercises import catalogue, lesson_titles, of_lesson
+from lessons.checker.exercises import catalogue, of_lesson
 from lessons.checker.judge import judge
 from lessons.checker.load import forbidden_use, load_check
+from lessons.desk.progress import lessons
 from tests.lessons.alternatives import ALTERNATIVES
 
 LESSONS = (
@@ -46,13 +47,16 @@ def run_source(source):
 
 # ---------------------------------------------------------------- the catalogue
 def test_catalogue_needs_no_torch(root):
-    code = "import sys; from lessons.exercises import catalogue; assert catalogue(); print('torch' in sys.modules)"
+    code = (
+        "import sys; from lessons.checker.exercises import catalogue; assert all(e.stub for e in catalogue().values());"
+    )
+    code += "print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
     assert done.stdout.strip() == "False", done.stderr
 
 
 def test_every_lesson_has_exercises_and_every_part_bugs():
-    assert set(LESSONS) <= lesson_titles().keys()
+    assert set(LESSONS) <= lessons().keys()
     assert all(len(of_lesson(lesson)) >= 3 for lesson in LESSONS)
     bugs = Counter(exercise.number[0] for exercise in catalogue().values() if exercise.find_the_bug)
     assert bugs["2"] >= 2 and bugs["3"] >= 2
@@ -62,11 +66,10 @@ def test_every_lesson_has_exercises_and_every_part_bugs():
 def test_files_are_whole(number):
     exercise = catalogue()[number]
     tasks = tasks_of(number)
-    assert exercise.number.startswith(exercise.lesson + ".") and exercise.stub.name.startswith(
-        f"ex_{number.replace('.', '_')}"
-    )
+    assert exercise.file.parent.with_suffix(".py") == lessons()[exercise.lesson].script
+    assert exercise.stub_name == f"ex_{number.replace('.', '_')}_{exercise.name}.py"
     assert exercise.task and len(exercise.hints) >= 3 and set(exercise.functions) == set(tasks)
-    assert "minutes" in exercise.stub.read_text(encoding="utf-8").splitlines()[0]
+    assert exercise.stub.startswith(f'"""{number}  {exercise.title}  ({exercise.minutes} minutes, ')
     texts = [exercise.title, exercise.task, *(part for hint in exercise.hints for part in hint)]
     texts += [text for task in tasks.values() for mistake in task.mistakes for text in (mistake.text, mistake.fix)]
     assert all(text.isascii() for text in texts), "consoles show ASCII everywhere"
@@ -78,8 +81,7 @@ def test_files_are_whole(number):
 @pytest.mark.parametrize("number", NUMBERS)
 def test_our_solution_passes_and_the_stub_does_not(number):
     exercise = catalogue()[number]
-    stub = exercise.stub.read_text(encoding="utf-8")
-    before, after = run_source(stub), run_source(f"{stub}\n\n{exercise.solution}\n")
+    before, after = run_source(exercise.stub), run_source(f"{exercise.stub}\n\n{exercise.solution}\n")
     for name, task in tasks_of(number).items():
         verdict = judge(task, after[name])
         assert verdict.status == "passed", verdict
@@ -89,7 +91,7 @@ def test_our_solution_passes_and_the_stub_does_not(number):
 
 @pytest.mark.parametrize("number", NUMBERS)
 def test_another_seed_passes_too(number):
-    space = run_source(f"{catalogue()[number].stub.read_text(encoding='utf-8')}\n\n{catalogue()[number].solution}\n")
+    space = run_source(f"{catalogue()[number].stub}\n\n{catalogue()[number].solution}\n")
     for name, task in tasks_of(number).items():
         assert judge(task, space[name], seed=7).status == "passed"
 

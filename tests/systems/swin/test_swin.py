@@ -215,8 +215,10 @@ def test_the_loop_of_exercise_2_6_5_is_transformers_layer():
     from transformers.models.swin.modeling_swin import SwinLayer
 
     from lessons.checker import Random
-    from lessons.exercises.lesson_2_6 import check_2_6_5_find_the_bug as check
+    from lessons.checker.exercises import catalogue
+    from lessons.checker.load import load_exercise
 
+    check = load_exercise(catalogue()["2.6.5"])
     for given in check.cases(Random(3)):
         x, side = given["x"], given["side"]
         (h, w), dim = x.shape[1:3], x.shape[-1]

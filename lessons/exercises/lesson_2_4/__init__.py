@@ -1,1 +1,0 @@
-"""2.4 Loading official weights, and proving it."""

@@ -1,1 +1,0 @@
-"""3.4 Zero-shot and prompts."""

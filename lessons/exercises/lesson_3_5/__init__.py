@@ -1,1 +1,0 @@
-"""3.5 Text-to-image search."""

@@ -1,1 +1,0 @@
-"""4.3 Picture prompts."""

@@ -1,1 +1,0 @@
-"""4.5 Where LAVT fails."""

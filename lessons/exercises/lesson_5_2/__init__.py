@@ -1,1 +1,0 @@
-"""5.2 Patch matching."""
