@@ -113,7 +113,7 @@ class Exercise:
 @lru_cache(maxsize=1)
 def catalogue() -> dict[str, Exercise]:
     """All exercises by number, in the order of the book."""
-    found = [_read(file) for file in FOLDER.glob("[0-9]*_*/[0-9]*_*/[0-9]*_*.py")]
+    found = [read_exercise(file) for file in FOLDER.glob("[0-9]*_*/[0-9]*_*/[0-9]*_*.py")]
     return {exercise.number: exercise for exercise in sorted(found, key=lambda e: order(e.number))}
 
 
@@ -127,7 +127,7 @@ def order(number: str) -> tuple[int, ...]:
     return tuple(int(part) for part in number.split("."))
 
 
-def _read(file: Path) -> Exercise:
+def read_exercise(file: Path) -> Exercise:
     """Number and name from the path, the rest from the first line."""
     place = PLACE.fullmatch("/".join(file.parts[-3:]))
     with open(file, encoding="utf-8") as lines:

@@ -111,7 +111,7 @@ class Desk:
             return False
 
     def note(self, exercise: Exercise, status: str) -> None:
-        """Count a check. The stub as it was copied, and a check that could not run, are no try."""
+        """Count a check. The stub as it was made, and a check that could not run, are no try."""
         if status in ("unwritten", "cannot run", "missing"):
             return
         record = self.record(exercise)

@@ -212,6 +212,11 @@ def test_forbidden_names():
     assert forbidden_use("from checkpoints_convert.tables import FIRST", set()) is None
 
 
+def test_a_mistake_needs_something_that_makes_it():
+    with pytest.raises(ValueError, match="nothing makes the mistake: a sum"):
+        Task("product", cases, reference=lambda x, y: x * y, mistakes=[Mistake("a sum", shift=1)])
+
+
 def test_reports_survive_json():
     report = Report("2.1.2", "Attention", "failed", "differs", [("where", "at [0]")], tasks=[("attention", "failed")])
     assert Report.from_json(json.loads(json.dumps(report.as_json()))) == report

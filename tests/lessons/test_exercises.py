@@ -5,6 +5,7 @@ through that).
 """
 
 import importlib
+import pickle
 import subprocess
 import sys
 from collections import Counter
@@ -13,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from lessons.checker.exercises import catalogue, of_lesson
+from lessons.checker.attempts import attempt, cases
+from lessons.checker.exercises import catalogue, of_lesson, read_exercise
 from lessons.checker.judge import judge
-from lessons.checker.load import forbidden_use, load_check
+from lessons.checker.load import forbidden_use, load_check, load_exercise
 from lessons.desk.progress import lessons
 from tests.lessons.alternatives import ALTERNATIVES
 
@@ -47,12 +49,116 @@ def run_source(source):
 
 # ---------------------------------------------------------------- the catalogue
 def test_catalogue_needs_no_torch(root):
-    code = (
-        "import sys; from lessons.checker.exercises import catalogue; assert all(e.stub for e in catalogue().values());"
-    )
-    code += "print('torch' in sys.modules)"
+    code = "import sys; from lessons.checker.exercises import catalogue; every = catalogue().values();"
+    code += "assert all(one.stub and one.solution and one.hints for one in every); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
     assert done.stdout.strip() == "False", done.stderr
+
+
+WRITTEN = '''"""Two sums  (5 minutes, difficulty 1 of 5)
+
+Write the sum of two numbers, and of three.
+"""
+
+import torch
+
+
+# %% solution
+def double(x):
+    return 2 * x
+
+
+def two(
+    a,
+    b=1,
+):
+    """a and b
+    -> a + b."""
+    # Beside the sum.
+    return double(a + b) / 2
+
+
+# %% check: against Python's sum
+TASKS = [Task("two", cases, reference=sum, mistakes=[])]
+
+
+# %% hints
+HINTS = [("Off", "Count " "again.")]
+'''
+HANDED_OUT = '''"""7.3.2  Two sums  (5 minutes, difficulty 1 of 5)
+
+Write the sum of two numbers, and of three.
+"""
+
+import torch
+
+
+def two(
+    a,
+    b=1,
+):
+    """a and b
+    -> a + b."""
+    raise NotImplementedError
+'''
+
+
+@pytest.fixture
+def write_exercise(tmp_path):
+    """An exercise from its text."""
+
+    def write(text):
+        file = tmp_path / "7_sums" / "03_more" / "2_two_sums.py"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+        return read_exercise(file)
+
+    return write
+
+
+def test_the_learners_file_is_made_from_ours(write_exercise):
+    """Signature and docstring of what is checked, without our body and helpers; the number comes from the path."""
+    one = write_exercise(WRITTEN)
+    assert (one.number, one.lesson, one.stub_name) == ("7.3.2", "7.3", "ex_7_3_2_two_sums.py")
+    assert (one.title, one.minutes, one.difficulty, one.find_the_bug) == ("Two sums", 5, 1, False)
+    assert one.task == "Write the sum of two numbers, and of three." and one.hints == (("Off", "Count again."),)
+    assert one.functions == ("two",) and one.stub == HANDED_OUT
+    assert one.solution.startswith("def double(x):") and "# Beside the sum." in one.solution
+    assert "-> a + b" not in one.solution, "the learner's file says it already"
+
+
+def test_a_bug_is_handed_out_as_it_stands_there(write_exercise):
+    wrong = 'def two(a, b=1):\n    """-> a + b."""\n    return a - b\n'
+    one = write_exercise(WRITTEN.replace("# %% solution", f"# %% given: with its bug\n{wrong}\n\n# %% solution"))
+    assert one.find_the_bug and one.stub == HANDED_OUT[: HANDED_OUT.index("def")] + wrong
+    assert "a - b" not in one.solution
+
+
+def test_a_table_is_handed_out_empty(write_exercise):
+    """One blank line behind the imports, as between any import and a name."""
+    text = WRITTEN[: WRITTEN.index("def double")] + "TABLE = [(1, 2)]\n\n\n" + WRITTEN[WRITTEN.index("# %% check") :]
+    one = write_exercise(text.replace('"two"', '"TABLE"'))
+    assert one.stub.endswith("import torch\n\nTABLE = []\n") and one.solution == "TABLE = [(1, 2)]"
+
+
+def test_an_exercise_without_minutes_says_what_is_wanted(write_exercise):
+    with pytest.raises(ValueError, match="2_two_sums.py: an exercise is called .* difficulty 2 of 5"):
+        write_exercise(WRITTEN.replace("5 minutes, ", ""))
+
+
+def test_what_an_exercise_defines_can_be_found_by_its_name():
+    """It is run once a process, under a name that pickle and tracebacks know."""
+    one = catalogue()["2.1.2"]
+    module = load_exercise(one)
+    assert module is load_exercise(one) and pickle.loads(pickle.dumps(module.flawed)) is module.flawed
+    assert module.__name__ == "exercise_2_1_2" and module.flawed.__code__.co_filename == str(one.file)
+
+
+def test_an_exercise_that_stops_half_way_is_not_kept(write_exercise):
+    one = write_exercise(WRITTEN)
+    with pytest.raises(NameError, match="Task"):
+        load_exercise(one)
+    assert "exercise_7_3_2" not in sys.modules
 
 
 def test_every_lesson_has_exercises_and_every_part_bugs():
@@ -69,6 +175,8 @@ def test_files_are_whole(number):
     assert exercise.file.parent.with_suffix(".py") == lessons()[exercise.lesson].script
     assert exercise.stub_name == f"ex_{number.replace('.', '_')}_{exercise.name}.py"
     assert exercise.task and len(exercise.hints) >= 3 and set(exercise.functions) == set(tasks)
+    sections = ["task", *(["given"] if exercise.find_the_bug else []), "solution", "check", "hints"]
+    assert list(exercise.sections) == sections and not exercise.title[0].isdigit()
     assert exercise.stub.startswith(f'"""{number}  {exercise.title}  ({exercise.minutes} minutes, ')
     texts = [exercise.title, exercise.task, *(part for hint in exercise.hints for part in hint)]
     texts += [text for task in tasks.values() for mistake in task.mistakes for text in (mistake.text, mistake.fix)]
@@ -111,6 +219,17 @@ def test_known_mistakes_fail_and_are_named(number):
         if f"{number} {mistake.text}" not in NOT_NAMED:
             assert verdict.diagnosis == f"Your output equals {mistake.text}."
             assert verdict.fix == mistake.fix
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_known_mistake_gives_an_answer(number):
+    """A mistake that only raises would be told from nothing else that raises; a mistyped option would, too."""
+    for task in tasks_of(number).values():
+        for mistake in task.mistakes:
+            errors = [attempt(task, mistake.handed_in, case).error for case in cases(task, 0)]
+            assert None in errors and not any(isinstance(error, TypeError | NameError) for error in errors), (
+                mistake.text
+            )
 
 
 def test_enough_mistakes_and_nearly_all_named():

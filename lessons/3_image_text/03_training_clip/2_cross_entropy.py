@@ -51,10 +51,10 @@ MISTAKES = [
             fix="Take logits[torch.arange(B), labels]."),
     Mistake("the right classes' logits alone, negative: the sum of exps is missing",
             lambda x, y: -x[torch.arange(len(x)), y].mean()),
-    Mistake("the loss without adding the largest logit again", lambda x, y: (
+    Mistake("the loss without adding the largest logit again",
+            lambda x, y: (
                 (x - x.max(dim=-1, keepdim=True).values).exp().sum(-1).log() - x[torch.arange(len(x)), y]
-            ).mean(),
-            fix="What was subtracted inside comes back behind the logarithm."),
+            ).mean(), fix="What was subtracted inside comes back behind the logarithm."),
 ]
 
 TASKS = [

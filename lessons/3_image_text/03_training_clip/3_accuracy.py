@@ -57,7 +57,8 @@ MISTAKES = [
     Mistake("the counts, not the shares", share=False, fix="Divide by B."),
     Mistake("the share whose own pair is the worst of all", best=torch.argmin, fix="argmax."),
     Mistake("the share of pairs that are best and have a logit above 0", sure=True, fix="Only the order counts."),
-    Mistake("the mean of the softmax on the diagonal, a smoother number", lambda x: {
+    Mistake("the mean of the softmax on the diagonal, a smoother number",
+            lambda x: {
                 "image_to_text": x.softmax(1).diagonal().mean().item(),
                 "text_to_image": x.softmax(0).diagonal().mean().item(),
             }),
