@@ -22,8 +22,9 @@ CLIP = Path(__file__).parents[1] / "golden" / "clip"
 def test_copied_cases(folder, device):
     with torch.no_grad():
         lines = run_case(read_case(folder), device)
-    assert all(line.ok is not False for line in lines), "\n" + "\n".join(map(str, lines))
-    assert any(line.ok for line in lines)
+    shown = [line for line in lines if line.ok is None and line.name.removeprefix("out.").startswith("f32")]
+    assert all(line.ok or line in shown for line in lines), "\n" + "\n".join(map(str, lines))
+    assert len(lines) > len(shown)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Matcher on the official numbers, the wrong Matchers that they find out, and each step by itself."""
+"""Matcher as a whole, with stand-ins for its two networks; what it refuses."""
 
 import pytest
 import torch
@@ -9,83 +9,6 @@ from minimodels import matcher
 from minimodels.errors import UserError
 from minimodels.sam import SAM
 from minimodels.sam_everything import Proposal, encode_runs
-from tests.golden import read_case, run_case
-from tests.systems.matcher import mutants
-
-STEPS = [
-    "match_dense", "match_empty_even", "match_empty_mask", "match_fallback", "match_fewshot", "match_oneshot",
-    "match_thin", "sampler", "scores_fewshot", "scores_oneshot",
-    "e2e_fewshot", "e2e_nms", "e2e_part", "e2e_semantic", "e2e_whole",
-]  # fmt: skip
-
-
-def wrong_lines(root, name: str) -> list[str]:
-    """What is wrong with a case, or the error that running it ends in."""
-    try:
-        with torch.no_grad():
-            return [str(line) for line in run_case(read_case(root / "tests/golden/matcher" / name)) if line.ok is False]
-    except UserError as error:
-        return [str(error)]
-
-
-@pytest.mark.parity
-@pytest.mark.parametrize("name", STEPS)
-def test_official_numbers(root, name):
-    assert not wrong_lines(root, name)
-
-
-@pytest.mark.parity
-@pytest.mark.parametrize("mutant", mutants.MUTANTS, ids=lambda mutant: mutant.name)
-def test_mutants_are_caught(root, mutant):
-    for case in mutant.cases:
-        with mutant.change():
-            assert wrong_lines(root, case), f"{case} does not see it"
-
-
-# ---------------------------------------------------------------- rules by hand
-
-
-def filtered(rule, rows, least) -> list[int]:
-    coverage, emd, purity = torch.tensor(rows).T
-    names = dict(zip(("coverage", "emd", "purity"), least, strict=True))
-    return rule(matcher.Scores(emd, purity, coverage), **names).tolist()
-
-
-def merged(rule, totals, *numbers) -> list[int]:
-    return rule(torch.tensor(totals), *numbers).tolist()
-
-
-def test_filters_by_hand():
-    for rows, least, kept in mutants.FILTERS:
-        assert filtered(matcher.filter_masks, rows, least) == kept
-
-
-@pytest.mark.parametrize("name", mutants.FILTER_MUTANTS)
-def test_wrong_filters_are_caught_by_hand(name):
-    rule = mutants.FILTER_MUTANTS[name]
-    assert any(filtered(rule, rows, least) != kept for rows, least, kept in mutants.FILTERS)
-
-
-def test_merging_by_hand():
-    for given, chosen in mutants.CLOSE:
-        assert merged(matcher.choose_close, *given) == chosen
-    for given, chosen in mutants.BEST:
-        assert merged(matcher.choose_best, *given) == chosen
-
-
-@pytest.mark.parametrize("name", mutants.CLOSE_MUTANTS)
-def test_wrong_semantic_rules_are_caught_by_hand(name):
-    rule = mutants.CLOSE_MUTANTS[name]
-    assert any(merged(rule, *given) != chosen for given, chosen in mutants.CLOSE)
-
-
-@pytest.mark.parametrize("name", mutants.BEST_MUTANTS)
-def test_wrong_rules_of_the_best_are_caught_by_hand(name):
-    rule = mutants.BEST_MUTANTS[name]
-    assert any(merged(rule, *given) != chosen for given, chosen in mutants.BEST)
-
-
-# ---------------------------------------------------------------- the whole, with stand-ins for the two networks
 
 
 class Colours(nn.Module):
@@ -226,14 +149,3 @@ def test_the_released_settings():
     assert semantic.points_per_side == 64 and semantic.keep.multimask and semantic.closeness == (0.33, 0.1)
     assert whole.num_centers == 8 and whole.share == 0.7 and whole.merge == 10 and not whole.use_box
     assert part.use_box and part.filters["coverage"] == 0.3 and part.num_centers == 0
-
-
-def test_the_transport_of_equal_parts_is_an_assignment():
-    """Of n patches to n patches, uniform weights: the best assignment's mean."""
-    cost = torch.rand(5, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    patches = torch.zeros(2, 9, dtype=torch.bool)
-    patches[0, [0, 2, 3, 5, 8]] = patches[1, [1]] = True
-    some = cost[:, patches[0]]
-    rows, columns = matcher.assign(-some)
-    expected = torch.stack([1 - some[rows, columns].mean(), 1 - cost[:, 1].mean()])
-    assert torch.allclose(matcher.transport_scores(cost, patches), expected, atol=1e-12)
