@@ -9,6 +9,7 @@ Notation: B texts    N tokens    D embed_dim
 """
 
 import torch
+from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
@@ -62,11 +63,11 @@ class BERT(nn.Module):
 
         Args:
             ids: rows of a `WordPieceTokenizer`, padded to one length.
-            mask: 1 for a token, 0 for padding, which no token sees; None: all are tokens.
+            mask: 1 for a token, 0 for padding, which no token sees, at least one 1 a text; None: all are tokens.
             token_types: 0 in the first text of a pair, 1 in the second; None: all 0.
 
         Raises:
-            UserError: more tokens than positions, an id or a type that the tables do not have, a text of padding alone.
+            UserError: more tokens than positions, types for a model without them, a mask of another shape.
         """
         x = self.embed(ids, token_types)
         keys = self.key_mask(ids, mask)
@@ -83,37 +84,25 @@ class BERT(nn.Module):
                 f"texts of {ids.shape[1]} tokens do not fit this BERT's {len(self.pos)} positions; shorten them, or "
                 "tokenize with truncate=True"
             )
-        check_rows(ids, self.token_embedding.num_embeddings, "ids")
         x = self.token_embedding(ids) + self.pos[: ids.shape[1]]  # (B, N, D)
         if self.token_type is None and token_types is not None:
             raise UserError("this model knows no token types (DistilBERT): leave token_types out")
         if self.token_type is not None and token_types is not None:
-            check_rows(token_types, len(self.token_type), "token_types")
             x = x + self.token_type[token_types]
         elif self.token_type is not None:
             x = x + self.token_type[0]  # type 0 is learned too: leaving it out changes every answer
         return self.norm(x)
 
     def key_mask(self, ids: Tensor, mask: Tensor | None) -> Bool[Tensor, "texts 1 1 tokens"] | None:
-        """The padding mask as attention reads it, for all heads and all asking tokens; None where nothing is padded."""
+        """The padding mask as attention reads it, for all heads and all asking tokens."""
         if mask is None:
             return None
         if mask.shape != ids.shape:
             raise UserError(f"the mask is {tuple(mask.shape)}, the ids are {tuple(ids.shape)}: one number a token")
-        real = mask.bool()
-        if not real.any(dim=1).all():
-            raise UserError("a text is padding alone (its mask is all 0); even an empty text has [CLS] and [SEP]")
-        return None if real.all() else real[:, None, None, :]  # (B, 1, 1, N)
+        return rearrange(mask.bool(), "b n -> b 1 1 n")
 
     def pool(self, tokens: Float[Tensor, "texts tokens dim"]) -> Float[Tensor, "texts dim"]:
         """One vector a text (B, D): tanh of a linear layer over [CLS] (section 3.1, task 2)."""
         if self.pooler is None:
             raise UserError("this BERT was built without its pooler; pooler=True has one, or read the token [CLS]")
         return torch.tanh(self.pooler(tokens[:, 0]))
-
-
-def check_rows(numbers: Tensor, rows: int, what: str) -> None:
-    """Raise UserError unless a table with that many rows has one for each number."""
-    if numbers.numel() == 0 or int(numbers.min()) < 0 or int(numbers.max()) >= rows:
-        came = f"{int(numbers.min())} to {int(numbers.max())}" if numbers.numel() else "none"
-        raise UserError(f"{what} must be 0 to {rows - 1}, here came {came}: is it another model's tokenizer?")

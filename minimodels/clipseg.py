@@ -11,7 +11,6 @@ Notation: B images    P prompts    N tokens (class token included)    D decoder 
 
 from collections.abc import Sequence
 
-import torch
 from einops import rearrange, repeat
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -157,9 +156,9 @@ class CLIPSeg(nn.Module):
         self.decoder = Decoder(num_activations=len(extract_layers), refined_kernels=refined_kernels, **sizes, **shared)
 
     def forward(
-        self, image: Float[Tensor, "images 3 height width"], prompt: Float[Tensor, "*prompts embed_dim"]
-    ) -> Float[Tensor, "*masks height width"]:
-        """Mask logits of normalised square pictures; sigmoid makes them probabilities. See `decode` for the shapes."""
+        self, image: Float[Tensor, "images 3 height width"], prompt: Float[Tensor, "#images prompts embed_dim"]
+    ) -> Float[Tensor, "images prompts height width"]:
+        """Mask logits (B, P, H, W) of normalised square pictures; sigmoid makes them probabilities. See `decode`."""
         return self.decode(self.encode(image), prompt)
 
     def encode(
@@ -180,38 +179,24 @@ class CLIPSeg(nn.Module):
     def decode(
         self,
         activations: Sequence[Float[Tensor, "images tokens vision_width"]],
-        prompt: Float[Tensor, "*prompts embed_dim"],
-    ) -> Float[Tensor, "*masks height width"]:
-        """Mask logits from what `encode` gave.
+        prompt: Float[Tensor, "#images prompts embed_dim"],
+    ) -> Float[Tensor, "images prompts height width"]:
+        """Mask logits (B, P, H, W) from what `encode` gave: each of B images with each of its P prompts.
 
         Args:
             activations: of B images.
-            prompt: unnormalised embeddings. (B, E): one for each image, logits (B, H, W). (1, E): the same for every
-                image, logits (B, H, W). (P, E) with one image: its P prompts, logits (P, H, W). For all pairs give
-                three axes: (1, P, E), the same P prompts for every image (`prompts[None]`), or (B, P, E), P of its own
-                for each; logits (B, P, H, W).
+            prompt: unnormalised embeddings (B, P, E), P of its own for each image, or (1, P, E), the same P for every
+                image. Of what `encode_text` and `encode_image` give, (T, E), `prompts[None]` asks all of every image,
+                `prompts[:, None]` asks one of each.
 
         Raises:
             UserError: no prompt, counts or widths that do not fit.
         """
-        images, embed_dim = len(activations[0]), self.decoder.film_mul.in_features
-        check_prompt(prompt, images, embed_dim)
-        if prompt.ndim == 3:
-            return self.decoder(activations, prompt)  # (B, P, H, W)
-        if images == 1:
-            return self.decoder(activations, prompt[None])[0]  # (P, H, W)
-        return self.decoder(activations, prompt[:, None])[:, 0]  # (B, H, W)
+        check_prompt(prompt, len(activations[0]), self.decoder.film_mul.in_features)
+        return self.decoder(activations, prompt)
 
     def encode_text(self, ids: Int[Tensor, "texts tokens"]) -> Float[Tensor, "texts embed_dim"]:
-        """Prompts (T, E) from texts.
-
-        Raises:
-            UserError: no text, or one with nothing between its start and its end.
-        """
-        lengths = ids.argmax(dim=-1) - 1 if ids.numel() else torch.zeros(1)  # words between start and end
-        if int(lengths.min()) < 1:
-            which = f"text {int(lengths.argmin())} of {len(ids)} holds no word" if len(ids) else "there is no text"
-            raise UserError(f"empty prompt: {which}; say what to look for, as in 'a cat'")
+        """Prompts (T, E) from texts."""
         return self.clip.encode_text(ids)
 
     def encode_image(self, picture: Float[Tensor, "pictures 3 height width"]) -> Float[Tensor, "pictures embed_dim"]:
@@ -250,16 +235,15 @@ def check_layers(layers: Sequence[int], depth: int) -> None:
 
 def check_prompt(prompt: Tensor, images: int, embed_dim: int) -> None:
     """Widths and counts, see `CLIPSeg.decode`."""
-    if prompt.ndim not in (2, 3) or prompt.shape[-1] != embed_dim:
+    if prompt.ndim != 3 or prompt.shape[-1] != embed_dim:
         raise UserError(
-            f"a prompt has shape {tuple(prompt.shape)}, expected (prompts, {embed_dim}) or (images, prompts, "
-            f"{embed_dim}): what encode_text or encode_image of this model gives"
+            f"prompts have shape {tuple(prompt.shape)}, expected (images, prompts, {embed_dim}): what encode_text or "
+            "encode_image gives, as prompts[None] (all for every image) or prompts[:, None] (one for each image)"
         )
     if prompt.numel() == 0:
         raise UserError(f"empty prompt: its shape is {tuple(prompt.shape)}; give at least one text or picture")
-    count = len(prompt)
-    if count not in (1, images) and (prompt.ndim == 3 or images != 1):
+    if len(prompt) not in (1, images):
         raise UserError(
-            f"{images} images and {count} prompts: give one prompt, one for each image ({images}), or all of them for "
-            "every image as prompt[None]"
+            f"{images} images and prompts for {len(prompt)}: give prompts of its own for each image ({images}), or 1 "
+            "row of them for all"
         )

@@ -482,7 +482,7 @@ class SAM(nn.Module):
 def check_prompts(
     images: int, grid: int, points: Tensor | None, labels: Tensor | None, boxes: Tensor | None, mask: Tensor | None
 ) -> None:
-    """Counts, labels and sizes, see `SAM.decode`."""
+    """Counts and sizes, see `SAM.decode`. Labels are not looked at: commands make no others than these three."""
     if (points is None) != (labels is None):
         raise UserError("points and labels go together: give both, label 1 for inside, 0 for outside")
     given = {"points": points, "labels": labels, "boxes": boxes, "mask": mask}
@@ -492,7 +492,5 @@ def check_prompts(
         raise UserError(f"{images} images and prompts {shapes}: expected ({images} or 1, prompts, ...), all alike")
     if labels is not None and points is not None and labels.shape != points.shape[:-1]:
         raise UserError(f"points {shapes['points']} need labels {shapes['points'][:-1]}, here came {shapes['labels']}")
-    if labels is not None and labels.numel() and (labels.min() < PADDING or labels.max() > POSITIVE):
-        raise UserError("labels of points are 1 (inside), 0 (outside) or -1 (padding)")
     if mask is not None and shapes["mask"][2:] != (4 * grid, 4 * grid):
         raise UserError(f"a mask prompt has {4 * grid} x {4 * grid} logits here, came {shapes['mask'][2:]}")

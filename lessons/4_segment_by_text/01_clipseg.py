@@ -197,7 +197,7 @@ names.append(next(n for n in CLASSES if n not in names))  # not there
 with torch.no_grad():
     prompts = model.encode_text(model.tokenize([f"the {n}" for n in names]))
     activations = model.encode(normalized(picture[None]))  # once
-    logits = model.decode(activations, prompts)  # (4, 64, 64)
+    logits = model.decode(activations, prompts[None])[0]  # (4, 64, 64)
 shown = [one.sigmoid().numpy() for one in logits]
 figure = gallery(
     [picture, *shown], ["the scene", *names], columns=5, cell=1.3
@@ -240,7 +240,8 @@ from minimodels.blocks import QuickGELU
 @torch.no_grad()
 def iou(activations, prompt=text, changed=model):
     """Mean IoU of the 200 scenes from these activations."""
-    return exams.mean_iou(changed.decode(activations, prompt).sigmoid(), exam)
+    logits = changed.decode(activations, prompt[:, None])[:, 0]
+    return exams.mean_iou(logits.sigmoid(), exam)
 
 
 with torch.no_grad():
@@ -335,7 +336,7 @@ from minimodels.clipseg import CLIPSeg
 
 with torch.device("meta"):  # true size, no memory, no time
     big = CLIPSeg()
-    photo, ten = torch.empty(1, 3, 352, 352), torch.empty(10, 512)
+    photo, ten = torch.empty(1, 3, 352, 352), torch.empty(1, 10, 512)
 
 
 def operations(run):
@@ -349,7 +350,7 @@ encoder = operations(lambda: big.encode(photo))
 whole_tower = operations(lambda: big.encode_image(photo))
 with torch.no_grad():
     far = big.encode(photo)
-decoder = operations(lambda: big.decode(far, ten[:1]))
+decoder = operations(lambda: big.decode(far, ten[:, :1]))
 decoder_ten = operations(lambda: big.decode(far, ten))
 ratio = encoder / decoder
 print(f"encoder, 10 blocks: {encoder:.1f} (all 12: {whole_tower:.1f})")

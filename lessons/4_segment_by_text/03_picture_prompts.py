@@ -51,7 +51,7 @@ with torch.no_grad():
 
 @torch.no_grad()
 def masks_of(prompt, activations=activations):
-    return model.decode(activations, prompt).sigmoid() > 0.5
+    return model.decode(activations, prompt[:, None])[:, 0] > 0  # one each
 
 
 def ious(found, truth=truth):
@@ -194,7 +194,7 @@ weights = [0.0, 0.25, 0.5, 0.75, 1.0]
 def row_of_masks(image, word, picture):
     """Probabilities (5, 64, 64) from picture to text."""
     row = torch.cat([prompts.mix(word, picture, w) for w in weights])
-    return model.decode(model.encode(image), row).sigmoid()
+    return model.decode(model.encode(image), row[None])[0].sigmoid()
 
 
 def support(number, kind):
@@ -246,7 +246,7 @@ for number in range(80):
     image, owner, word, vector, _ = quarrel(number)
     with torch.no_grad():
         row = torch.cat([prompts.mix(word, vector, w) for w in steps])
-        p = model.decode(model.encode(image), row).sigmoid()
+        p = model.decode(model.encode(image), row[None])[0].sigmoid()
     on_named.append(p[:, torch.from_numpy(owner == 1)].mean(dim=1))
     on_seen.append(p[:, torch.from_numpy(owner == 2)].mean(dim=1))
 on_named, on_seen = (

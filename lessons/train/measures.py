@@ -8,6 +8,7 @@ from torch import Tensor
 from lessons.stickers.captions import with_article
 from lessons.stickers.exams import Pairs, Singles
 from lessons.stickers.sheet import CLASSES
+from minimodels.clip import trim
 from minimodels.pixels.preprocess import CLIPPreprocess
 
 TEMPLATES = ("{}", "small {}", "big {}")
@@ -32,7 +33,7 @@ def embed_images(model, images: np.ndarray, piece: int = 128) -> Tensor:
 def embed_texts(model, tokenize, texts: list[str], piece: int = 256) -> Tensor:
     """Unit vectors (T, E) of texts."""
     device = next(model.parameters()).device
-    parts = (tokenize(texts[n : n + piece]).to(device) for n in range(0, len(texts), piece))
+    parts = (trim(tokenize(texts[n : n + piece])).to(device) for n in range(0, len(texts), piece))
     return torch.cat([F.normalize(model.encode_text(part), dim=-1) for part in parts])
 
 

@@ -7,6 +7,7 @@ from PIL import Image
 from torch import Tensor
 
 from minimodels import picture_prompts
+from minimodels.clip import trim
 from minimodels.clipseg import CLIPSeg
 from minimodels.segmenters import Answer, Kind, Prompts, Reference, Segmenter, read_pixels, to_picture_size
 from minimodels.terminal import door
@@ -32,7 +33,7 @@ def make_prompts(model: CLIPSeg, prompts: Prompts) -> tuple[list[str], Float[Ten
     if prompts.texts:
         names = door.check_texts(prompts.texts, "text", model)
         ids = model.tokenize(names, truncate=True)  # type: ignore[operator]
-        vectors.append(model.encode_text(ids.to(next(model.parameters()).device)))
+        vectors.append(model.encode_text(trim(ids).to(next(model.parameters()).device)))
     if prompts.reference is not None:
         picture, name = picture_vector(model, prompts.reference), f"like {prompts.reference.name}"
         if prompts.mix is not None:

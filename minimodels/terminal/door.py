@@ -98,14 +98,21 @@ def check_texts(texts: Sequence[str], what: str, model: nn.Module) -> list[str]:
     """Texts as they were typed, repetitions left out; a notice for each that the model reads only in part.
 
     Raises:
-        UserError: none, or an empty one.
+        UserError: none, an empty one, or ids that the model has no rows for.
     """
     if not texts:
         raise UserError(f"no {what} given")
     tokenize: Any = model.tokenize
+    tables: list[Any] = [module for name, module in model.named_modules() if name.endswith("token_embedding")]
     for number, text in enumerate(texts, start=1):
-        if not tokenize.encode(text):
+        ids = tokenize.encode(text)
+        if not ids:
             raise UserError(f"{what} {number} is empty; give words, with quotes around them where there are spaces")
+        if max(*ids, tokenize.end) >= tables[0].num_embeddings:
+            raise UserError(
+                f"{what} {number} has the id {max(*ids, tokenize.end)}, the model knows 0 to "
+                f"{tables[0].num_embeddings - 1}: is it another model's tokenizer?"
+            )
     different = list(dict.fromkeys(texts))
     if len(different) < len(texts):
         notice(f"{len(texts) - len(different)} {what} given twice counts once")

@@ -94,8 +94,8 @@ def test_masks_are_the_models_own(run, here, model_file):
     model = models.open_file(model_file)
     picture = Image.open("wide.png")
     with torch.no_grad():
-        logits = model(model.preprocess(picture)[None], model.encode_text(model.tokenize(["a dog"])))
-    full = torch.nn.functional.interpolate(logits[None], (20, 90), mode="bilinear", align_corners=False)[0, 0]
+        logits = model(model.preprocess(picture)[None], model.encode_text(model.tokenize(["a dog"]))[None])
+    full = torch.nn.functional.interpolate(logits, (20, 90), mode="bilinear", align_corners=False)[0, 0]
     written = torch.from_numpy(np.array(Image.open("masks/01-a-dog.png"))) == 255
     probability = full.sigmoid()
     away = (probability - 0.4).abs() > 1e-5  # a float32 model read twice may round otherwise, by some 1e-7

@@ -7,10 +7,13 @@ from PIL import Image
 
 from lessons.train.lavt.data import vocabulary
 from minimodels.__main__ import main
+from minimodels.errors import UserError
 from minimodels.lavt import LAVT
 from minimodels.pixels.preprocess import preprocess_to_dict
 from minimodels.pixels.preprocess_tensor import TensorPreprocess
 from minimodels.stored import models
+from minimodels.terminal import door
+from minimodels.words.word_piece import WordPieceTokenizer
 
 NUMBERS = {
     **{"patch_size": 4, "embed_dim": 8, "depths": (1, 1), "num_heads": (1, 2), "window_size": (4, 8)},
@@ -85,3 +88,11 @@ def test_what_cannot_be_heard_is_said(run):
 def test_mistakes_are_one_line(run, words, told):
     code, out, error = run(*words)
     assert code == 2 and told in error and "Traceback" not in error and not out
+
+
+def test_a_vocabulary_of_another_model_is_told(model_file):
+    model = models.open_file(model_file)
+    model.tokenize = WordPieceTokenizer([*vocabulary(), "zebra"])
+    assert door.check_texts(["the dog"], "sentence", model) == ["the dog"]
+    with pytest.raises(UserError, match=f"has the id {len(vocabulary())}, .*another model's tokenizer"):
+        door.check_texts(["the dog", "the zebra"], "sentence", model)

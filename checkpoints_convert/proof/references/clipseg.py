@@ -57,9 +57,9 @@ def run(model: Any, image: Tensor, ids: Tensor, picture: Tensor) -> Outputs:
         **{f"activation {number}": activation for number, activation in enumerate(activations)},
         "text prompt": by_text,
         "picture prompt": by_picture,
-        "mask by text": model.decode(activations, by_text),
-        "mask by picture": model.decode(activations, by_picture),
-        "mask by both": model.decode(activations, mixed),
+        "mask by text": model.decode(activations, by_text[:, None])[:, 0],
+        "mask by picture": model.decode(activations, by_picture[:, None])[:, 0],
+        "mask by both": model.decode(activations, mixed[:, None])[:, 0],
     }
 
 

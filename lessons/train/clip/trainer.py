@@ -17,7 +17,7 @@ from torch import Tensor
 from lessons.stickers import exams
 from lessons.stickers.splits import VAL
 from lessons.train import loop, measures
-from minimodels.clip import CLIP
+from minimodels.clip import CLIP, trim
 from minimodels.errors import UserError
 from minimodels.pixels.preprocess import CLIPPreprocess, preprocess_to_dict
 from minimodels.stored import embedded
@@ -78,7 +78,7 @@ class Trainer:
         numbers = range(number * self.batch, (number + 1) * self.batch)
         scenes = exams.training_scenes(numbers, single_share(number, self.steps))
         image = measures.normalized(scenes.images).to(self.device)  # (B, 3, 64, 64)
-        ids = self.tokenizer(scenes.captions).to(self.device)  # (B, context)
+        ids = trim(self.tokenizer(scenes.captions)).to(self.device)  # (B, longest)
         factor = loop.set_rate(self.optimizers, number, self.steps)
         attention, autocast = loop.fast_step(self.device)
         with attention:

@@ -75,7 +75,7 @@ def clipseg_masks(model, images: np.ndarray, texts: list[str], piece: int = 64) 
     parts = []
     for n in range(0, len(images), piece):
         prompt = model.encode_text(model.tokenize(texts[n : n + piece]))
-        parts.append(model(measures.normalized(images[n : n + piece]), prompt) > 0)
+        parts.append(model(measures.normalized(images[n : n + piece]), prompt[:, None])[:, 0] > 0)
     return torch.cat(parts)
 
 

@@ -1,5 +1,6 @@
 """What is measured of CLIPSeg."""
 
+from minimodels.clip import trim
 from minimodels.stored import models
 from tests.benchmarks.inputs import captions, filled, picture
 from tests.benchmarks.measure import Run, Work
@@ -13,7 +14,7 @@ def clipseg_builders(prompts: int) -> dict:
 
     def ours() -> Run:
         model = filled(models.build("CLIPSeg", {**B16, "image_size": 224}))
-        return lambda: model(image, model.encode_text(ids)[None])
+        return lambda: model(image, model.encode_text(trim(ids))[None])
 
     def transformers() -> Run:
         from transformers import CLIPSegConfig, CLIPSegForImageSegmentation

@@ -39,12 +39,12 @@ def run_model(case: Case, device: torch.device) -> list[Line]:
     by_text, by_picture = model.encode_text(given("tokens").long()), model.encode_image(support)
     mixed = prompts.mix(by_text, by_picture, case.config["text_weight"])
     computed = {f"out.text.{name}": tensor for name, tensor in observe(model, image, by_text).items()}
-    computed |= {"out.text_one.logits": model(image, by_text[:1])[:, None]}
+    computed |= {"out.text_one.logits": model(image, by_text[None, :1])}
     for name, prompt in (("image", by_picture), ("mix", mixed)):
-        computed |= {f"out.{name}.logits": model(image, prompt)[:, None], f"out.{name}.cond": prompt}
+        computed |= {f"out.{name}.logits": model(image, prompt[:, None]), f"out.{name}.cond": prompt}
     if "in.native" in case.arrays:
         native = given("native")
-        computed["out.native.logits"] = model(native, by_text[:1])[:, None]
+        computed["out.native.logits"] = model(native, by_text[None, :1])
         computed["out.native.visual_q"] = model.encode_image(native)
     if "in.support_mask" in case.arrays:
         computed |= masked(model, support, given("support_mask"))
@@ -71,7 +71,7 @@ def observe(model: CLIPSeg, image: Tensor, prompt: Tensor) -> dict[str, Tensor]:
         for name, module in modules.items()
     ]
     activations = model.encode(image)
-    logits = model.decode(activations, prompt)[:, None]  # the official logits keep their channel
+    logits = model.decode(activations, prompt[:, None])  # one prompt an image: the official channel
     for hook in hooks:
         hook.remove()
     read = {f"act{i + 1}": activation for i, activation in enumerate(activations)}

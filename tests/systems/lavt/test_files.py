@@ -179,8 +179,6 @@ def test_a_long_sentence_is_refused_or_cut_without_its_end(model, tmp_path):
         kept = ids.clone()
         kept[0, -1] = loaded.tokenize.end  # the mutant: [SEP] kept
         assert (loaded(image, kept, mask) - cut).abs().max() > 1e-4
-        with pytest.raises(UserError, match="sentence 0 of 1 holds no word"):
-            loaded(image, *loaded.tokenize([""]))
 
 
 @pytest.mark.parametrize("size", [(480, 480), (640, 427), (3, 3), (1, 1), (2000, 33), (479, 1023)])

@@ -185,24 +185,6 @@ def test_a_picture_that_ends_as_one_position(size):
         small()(torch.zeros(2, 3, *size, dtype=torch.float64), ids, mask)
 
 
-def test_sentences_without_a_word():
-    image, ids, mask = given()
-    mask[1, 2:] = 0
-    with pytest.raises(UserError, match="sentence 1 of 2 holds no word"):
-        small()(image, ids, mask)
-    with pytest.raises(UserError, match="there is no sentence"):
-        small().encode_text(ids[:0], mask[:0])
-
-
-def test_an_empty_mask():
-    model = small()
-    image, ids, mask = given()
-    words = model.encode_text(ids, mask)
-    mask[1] = 0
-    with pytest.raises(UserError, match="the mask of sentence 1 of 2 has no real token"):
-        model.segment(image, words, mask)
-
-
 def test_sentences_that_are_too_long_for_bert():
     image, ids, mask = given(tokens=13)
     with pytest.raises(UserError, match="13 tokens do not fit this BERT's 12 positions"):

@@ -211,7 +211,6 @@ def test_finite_differences_agree_with_the_gradients_of_prompts():
         ({"boxes": torch.zeros(2, 3, 4)}, "2 images and prompts .* all alike"),
         ({"points": torch.zeros(3, 4, 2, 2), "boxes": None, "mask": None}, "all alike"),
         ({"labels": torch.zeros(2, 4, 3, dtype=torch.long)}, r"need labels \(2, 4, 2\), here came \(2, 4, 3\)"),
-        ({"labels": torch.full((2, 4, 2), 2)}, "labels of points are 1"),
         ({"mask": torch.zeros(2, 4, 10, 10)}, r"20 x 20 logits here, came \(10, 10\)"),
     ],
 )
