@@ -13,7 +13,7 @@ from minimodels.pixels.preprocess_padded import PaddedPreprocess
 from minimodels.sam import SAM
 from minimodels.sam_everything import Keep, MaskGenerator
 from minimodels.stored import models
-from tests.systems.sam.test_sam import SMALL
+from tests.systems.sam.small import SMALL
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from checkpoints_convert.tables.system import detect
 from minimodels.errors import UserError
 from minimodels.stored import models
 from minimodels.words.word_piece import SPECIALS, WordPieceTokenizer
-from tests.systems.bert.test_bert import DISTIL, REFERENCE, SMALL, small
+from tests.systems.bert.small import DISTIL, REFERENCE, SMALL, small
 
 # ---------------------------------------------------------------- files
 

@@ -19,7 +19,7 @@ from minimodels.errors import UserError
 from minimodels.pixels.preprocess import TransformersPreprocess, preprocess_to_dict
 from minimodels.pixels.preprocess_tensor import TensorPreprocess
 from minimodels.stored import models
-from tests.systems.clipseg.test_clipseg import REFERENCE, SMALL, pair, pictures, small, words
+from tests.systems.clipseg.small import REFERENCE, SMALL, pair, pictures, small, words
 
 # ---------------------------------------------------------------- formats
 

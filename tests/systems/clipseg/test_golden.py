@@ -1,4 +1,4 @@
-"""CLIPSeg on the official numbers: every golden case right, and each wrong picture prompt wrong on them."""
+"""Wrong picture prompts of CLIPSeg miss the official numbers; ../test_golden.py runs the right ones."""
 
 import pytest
 import torch
@@ -13,18 +13,10 @@ from minimodels.errors import UserError
 from tests.golden import read_case, run_case
 from tests.systems.clipseg import golden as clipseg
 
-CASES = ["rd64-uni", "rd64-uni-refined", "rd16-uni", "tiny", "tiny_refined", "visual_prompt"]
-
 
 def lines(root, name: str) -> dict:
     with torch.no_grad():
         return {line.name: line for line in run_case(read_case(root / "tests/golden/clipseg" / name))}
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_official_numbers(root, name):
-    found = lines(root, name)
-    assert all(line.ok for line in found.values()), "\n".join(map(str, found.values()))
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from scipy import ndimage
 from minimodels import picture_prompts as prompts
 from minimodels.clipseg import CLIPSeg
 from minimodels.errors import UserError
-from tests.systems.clipseg.test_clipseg import small
+from tests.systems.clipseg.small import small
 
 MEAN = torch.tensor(prompts.IMAGENET_MEAN, dtype=torch.float64)[:, None, None]
 STD = torch.tensor(prompts.IMAGENET_STD, dtype=torch.float64)[:, None, None]

@@ -12,7 +12,7 @@ from minimodels.errors import UserError
 from minimodels.pixels.preprocess_padded import MEAN_255, PaddedPreprocess
 from minimodels.stored import models
 from tests.golden import fill, read_case
-from tests.systems.sam.test_sam import REFERENCE, SMALL, pictures, prompts, small
+from tests.systems.sam.small import REFERENCE, SMALL, pictures, prompts, small
 
 
 def same_state(a, b) -> None:

@@ -1,17 +1,19 @@
-"""ViT against timm and transformers: output, every block, gradients of the picture and of every parameter."""
+"""ViT beside timm and transformers at other and at full sizes; ../test_parity.py has the trials."""
 
 from dataclasses import replace
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
-from checkpoints_convert import build
 from checkpoints_convert.proof.suite import reference_named, tiny, twins
 from checkpoints_convert.proof.verify import beside, difference
 
 pytestmark = pytest.mark.parity
+
+
 TIMM = reference_named("ViT", "timm")
+
+
 TRANSFORMERS = reference_named("ViT", "transformers")
 
 
@@ -50,21 +52,6 @@ def test_transformers_backbone(device):
         pairs=[("blocks.{i}", "layers.{i}"), ("norm", "layernorm")],
     )
     twins(backbone, {**tiny(TRANSFORMERS), "head": False}, device=device).assert_same()
-
-
-@pytest.mark.parametrize("head", [True, False], ids=["ViTForImageClassification", "ViTModel"])
-def test_transformers_files(head, tmp_path):
-    """Files on the hub spell the names as before version 5; what save_pretrained writes becomes the same model."""
-    sizes = {**tiny(TRANSFORMERS), "head": head}
-    form = "transformers" if head else "transformers_backbone"
-    pair = twins(replace(TRANSFORMERS, format="transformers_v5" if head else "transformers_v5_backbone"), sizes)
-    pair.theirs.save_pretrained(tmp_path)
-    told = {key: value for key, value in TRANSFORMERS.told(sizes).items() if key != "norm_eps"}
-    for chosen in (form, None):
-        ours = build(load_file(tmp_path / "model.safetensors"), "vit", format=chosen, **told)
-        assert ours.about["format"] == form
-        assert ours.state_dict().keys() == pair.ours.state_dict().keys()
-        assert all(torch.equal(tensor, pair.ours.state_dict()[name]) for name, tensor in ours.state_dict().items())
 
 
 @pytest.mark.slow

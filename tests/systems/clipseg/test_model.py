@@ -1,80 +1,13 @@
-"""CLIPSeg against transformers: outputs, activations, decoder blocks, gradients; its prompts, and what it refuses."""
+"""CLIPSeg's prompts, layers and gradients, and what it refuses."""
 
 import pytest
 import torch
 
-from checkpoints_convert.proof.references.clipseg import B16, TINY, TINY_REFINED
-from checkpoints_convert.proof.suite import reference_named
-from checkpoints_convert.proof.verify import beside, difference, redraw_all
+from checkpoints_convert.proof.verify import difference, redraw_all
 from minimodels.clip import CLIP
 from minimodels.clipseg import CLIPSeg, check_prompt
 from minimodels.errors import UserError
-
-REFERENCE = reference_named("CLIPSeg", "transformers")
-# As the tiny CLIP of the book: nothing may be made for ViT-B/16 alone.
-SMALL = {
-    "embed_dim": 20, "image_size": 32, "patch_size": 8, "vision_width": 24, "vision_depth": 4, "vision_heads": 3,
-    "text_width": 16, "text_depth": 2, "text_heads": 2, "context_length": 9, "vocab_size": 60,
-    "extract_layers": (0, 1, 3), "reduce_dim": 12, "decoder_heads": 3, "decoder_mlp_dim": 32,
-}  # fmt: skip
-
-
-def small(seed: int = 0, **changes) -> CLIPSeg:
-    return redraw_all(CLIPSeg(**{**SMALL, **changes}), seed).double()
-
-
-def pair(sizes=TINY, seed: int = 0):
-    """transformers' model and ours with the same redrawn weights, in float64."""
-    theirs = redraw_all(REFERENCE.build(**sizes), seed).double()
-    return theirs, REFERENCE.ours(theirs, sizes)
-
-
-def words(rows: int, context: int = 9, end: int = 59, seed: int = 0) -> torch.Tensor:
-    ids = torch.randint(1, end - 1, (rows, context), generator=torch.Generator().manual_seed(seed))
-    ids[:, 4] = end
-    ids[:, 5:] = 0
-    return ids
-
-
-def pictures(count: int, side: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-# ---------------------------------------------------------------- parity
-
-
-@pytest.mark.parity
-@pytest.mark.parametrize("sizes", [TINY, TINY_REFINED], ids=["plain", "refined"])
-def test_same_as_transformers_own_forward(sizes):
-    """The parity test runs transformers' parts; here is its whole forward, as a user calls it."""
-    theirs, ours = pair(sizes)
-    side = 36 if sizes is TINY else 64
-    image, ids, picture = pictures(2, side), words(2), pictures(2, side, seed=1)
-    with torch.no_grad():
-        by_text = theirs(input_ids=ids, pixel_values=image)
-        by_picture = theirs(conditional_pixel_values=picture, pixel_values=image)
-        assert difference(ours(image, ours.encode_text(ids)[:, None])[:, 0], by_text.logits) <= 1e-10
-        assert difference(ours.encode_text(ids), by_text.conditional_embeddings) <= 1e-10
-        assert difference(ours(image, ours.encode_image(picture)[:, None])[:, 0], by_picture.logits) <= 1e-10
-        assert difference(ours.encode_image(picture), by_picture.conditional_embeddings) <= 1e-10
-
-
-@pytest.mark.parity
-@pytest.mark.slow
-def test_same_as_transformers_at_full_size(device):
-    assert (comparison := beside(REFERENCE, B16, device=device, batch=1)).ok, f"\n{comparison}"
-
-
-# ---------------------------------------------------------------- mutants
-
-
-def test_the_comparison_of_gradients_catches_a_stopped_one():
-    theirs, ours = pair()
-    ours.decoder.film_mul.register_forward_hook(lambda module, given, output: output.detach())
-    inputs = REFERENCE.inputs(ours.about["arguments"], torch.Generator().manual_seed(0), 2)
-    found = REFERENCE.compare(ours, theirs, inputs)
-    assert not found.ok and found.largest("output") <= 1e-10
-
+from tests.systems.clipseg.small import SMALL, pictures, small, words
 
 # ---------------------------------------------------------------- one image, many prompts
 
