@@ -371,7 +371,11 @@ show(
 # ```sh
 # python -m minimodels search photos/ "a dog on a beach" \
 #     --model openai/clip-vit-base-patch32
+# python -m minimodels search photos/ --like dog.jpg
 # ```
+#
+# The second one shows instead of saying: the index is the same, the query is a picture's vector. A picture that lies in
+# the folder is left out of its own hits.
 #
 # The first search of a folder writes the index next to the pictures; later ones encode only what is new or has changed.
 # The exercises stand at the end of the page. Two symptoms that nearly everybody meets:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from safetensors import safe_open
 
 from checkpoints_convert.proof.compare import difference
+from minimodels.commands import search
 from minimodels.pixels.opening import open_image
 from minimodels.stored import models, search_index
 from minimodels.words.templates import label_embeddings
@@ -70,6 +71,47 @@ def test_search_orders_by_cosine_and_writes_a_sheet(run, folder, model_file, tmp
         assert [hit["picture"] for hit in found["hits"]] == best
         assert [hit["cosine"] for hit in found["hits"]] == pytest.approx([cosines[path] for path in best], abs=1e-5)
     assert open_image(tmp_path / "hits.png").width > 600
+
+
+def test_like_orders_by_cosine_of_pictures_beside_texts(run, folder, model_file, tmp_path):
+    """One call answers texts and pictures; the index is the same, a picture of another folder is one more query."""
+    shown = paint(tmp_path / "shown.jpg", 7)
+    words = ("a cat", "--like", shown, "--like", folder / "2.png", "--like", shown)
+    code, out, err = run("search", folder, *words, "--top", "9", "--json", "-o", tmp_path / "hits.png")
+    answer = json.loads(out)
+    assert code == 0 and err == "" and answer["pictures"] == 5
+    assert [{**one, "hits": len(one["hits"])} for one in answer["searches"]] == [
+        {"text": "a cat", "hits": 5},
+        {"like": str(shown), "hits": 5},
+        {"like": str(folder / "2.png"), "hits": 4},  # without itself
+    ]
+    model = models.open_file(model_file)
+    paths = [*sorted(folder.glob("[0-9].png")), folder / "inside" / "4.JPG"]
+    vectors = {str(path): model.encode_image(model.preprocess(open_image(path))[None])[0] for path in [*paths, shown]}
+    for found in answer["searches"][1:]:
+        query = vectors[found["like"]]
+        cosines = {
+            str(path): F.cosine_similarity(vectors[str(path)], query, dim=0).item()
+            for path in paths
+            if str(path) != found["like"]
+        }
+        best = sorted(cosines, key=lambda path: -cosines[path])
+        assert [hit["picture"] for hit in found["hits"]] == best
+        assert [hit["cosine"] for hit in found["hits"]] == pytest.approx([cosines[path] for path in best], abs=1e-5)
+    assert open_image(tmp_path / "hits.png").height > 600  # three rows
+
+
+def test_like_is_said_and_leaves_itself_out(run, folder, monkeypatch, tmp_path):
+    shutil.copy(folder / "1.png", folder / "copy.png")
+    (folder / "linked.png").symlink_to(folder / "1.png")
+    code, out, _ = run("search", folder, "--like", folder / "1.png", "--top", "2")
+    lines = out.splitlines()
+    assert code == 0 and lines[0] == "like 1.png (best of 5 other pictures)"
+    assert "1.000" in lines[1] and "copy.png" in lines[1] and "linked" not in out
+    seen = count_embedded(monkeypatch)
+    monkeypatch.setattr(search, "embed_batch", search_index.embed_batch)
+    assert run("search", folder, "--like", paint(tmp_path / "other.png", 7))[1].startswith("like other.png (best of 7 ")
+    assert len(seen) == 1  # the query alone: the folder is in the index
 
 
 def test_search_prints_hits_and_says_what_it_wrote(run, folder, tmp_path):
@@ -172,6 +214,10 @@ def test_the_sheet_is_not_found_by_the_next_search(run, folder):
     [
         (["FOLDER"], ["no text"]),
         (["FOLDER", ""], ["text 1 is empty"]),
+        (["FOLDER", "", "--like", "FOLDER/0.png"], ["text 1 is empty"]),
+        (["FOLDER", "--like", "FOLDER/none.png"], ["does not exist"]),
+        (["FOLDER", "--like", "FOLDER/notes.txt"], ["is text, not a picture"]),
+        (["FOLDER", "--like", "FOLDER"], ["folder"]),
         (["FOLDER", "a cat", " "], ["text 2 is empty"]),
         (["FOLDER/none", "a cat"], ["does not exist"]),
         (["FOLDER/0.png", "a cat"], ["is a file", "folder"]),
@@ -182,6 +228,12 @@ def test_the_sheet_is_not_found_by_the_next_search(run, folder):
 def test_bad_search_arguments(run, folder, arguments, words):
     assert_one_clear_line(run("search", *[word.replace("FOLDER", str(folder)) for word in arguments]), *words)
     assert not index_file(folder).exists()
+
+
+def test_a_folder_of_the_query_alone(run, tmp_path):
+    (tmp_path / "one").mkdir()
+    picture = paint(tmp_path / "one" / "a.png")
+    assert_one_clear_line(run("search", tmp_path / "one", "--like", picture), "no picture beside", "a.png")
 
 
 def test_folders_without_pictures(run, tmp_path):
