@@ -21,8 +21,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from minimodels.errors import UserError
-from minimodels.sam import SAM
-from minimodels.sam_everything import Keep, MaskGenerator, Proposal, point_grid
+from minimodels.sam_everything import Keep, MaskGenerator, Proposal, Proposer, point_grid
 
 SQUARE = 14  # pixels a side: stands in the middle where no pixel of any reference mask is marked
 MANY_MATCHES = 40  # above it, only the better half is kept
@@ -320,26 +319,27 @@ class Result(NamedTuple):
 class Matcher(nn.Module):
     """DINOv2 says where the object is, SAM draws it, optimal transport chooses among the drawings.
 
-    `Matcher(dinov2, sam, **SEMANTIC)`, `**WHOLE_OBJECT` and `**PART` are the three released settings.
+    `Matcher(dinov2, SAMProposer(sam), **SEMANTIC)`, `**WHOLE_OBJECT`, `**PART` are the three released settings.
 
     Args:
-        features: a `DINOv2`, or whatever has `.patch_size` and `.patch_features(image)`. sam: draws the proposals.
+        features: a `DINOv2`, or whatever has `.patch_size` and `.patch_features(image)`.
+        proposer: draws masks where it is asked, as a `SAMProposer` does.
         mean, std: what the pictures are normalised with for `features`.
         sizes, draws: smallest and largest point set, and how many of each size. num_centers: draw them from so many
             cluster centres; 0: from all matched points. use_box: each prompt has the box around the points as well.
-        multimask: SAM's three masks of each prompt, or its single one. iou, stability: what a proposal must have.
-        points_per_side: SAM is asked at the points of such a grid, too; 0: not. grid_iou, grid_stability: for these.
+        multimask: all masks of each prompt (SAM's three), or one. iou, stability: what a proposal must have.
+        points_per_side: it is asked at the points of such a grid, too; 0: not. grid_iou, grid_stability: for these.
         nms: overlap of boxes above which the less certain proposal is dropped; 1: none is.
         alpha, beta, exponent: see `combine`. coverage, emd, purity: see `filter_masks`.
         closeness: numbers of `choose_close`; None: `choose_best` with `share`. merge: at most so many proposals.
         least_score: a best 1 - EMD below it means that the object is not there.
-        threshold, offset: SAM's mask threshold (also that of `mark_patches`), and how stability is measured.
+        threshold, offset: the masks' threshold (also that of `mark_patches`), and how stability is measured.
     """
 
     def __init__(
         self,
         features: Any,
-        sam: SAM,
+        proposer: Proposer,
         *,
         mean: tuple[float, ...] = MEAN,
         std: tuple[float, ...] = STD,
@@ -369,7 +369,7 @@ class Matcher(nn.Module):
     ):
         super().__init__()
         self.features, self.patch_size, self.mean, self.std = features, features.patch_size, mean, std
-        self.generator = MaskGenerator(sam, nms=nms, threshold=threshold)
+        self.generator = MaskGenerator(proposer, nms=nms, threshold=threshold)
         self.sizes, self.draws, self.num_centers, self.use_box = sizes, draws, num_centers, use_box
         self.keep = Keep(multimask=multimask, iou=iou, stability=stability, offset=offset)
         self.grid_keep = Keep(multimask=False, iou=grid_iou, stability=grid_stability, offset=offset)
@@ -429,7 +429,7 @@ class Matcher(nn.Module):
         prompts: list[Int[Tensor, "_ _ 2"]],
         box: Int[Tensor, "4"] | None,
     ) -> list[Proposal]:
-        """SAM's masks of the grid, then of the prompts; the surest first."""
+        """The masks of the grid, then of the prompts; the surest first."""
         pixels = rearrange(image * 255, "c h w -> h w c").to(torch.uint8)  # cut, not rounded
         view, found = self.generator.look(Image.fromarray(pixels.cpu().numpy())), []
         if self.points_per_side:

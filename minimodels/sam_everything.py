@@ -1,7 +1,7 @@
-"""Everything in a picture: SAM asked at a grid of points, its answers judged, sorted and cleaned (lesson 5.1).
+"""Everything in a picture: asked at a grid of points, the answers judged, sorted and cleaned (lesson 5.1).
 
 Kirillov et al. 2023, "Segment Anything", section 5 and appendix B; follows the released automatic mask generator, its
-numbers and the order of its steps.
+numbers and the order of its steps. It asks SAM, or whatever else draws masks where it is asked (`Proposer`).
 
 Notation: H W pixels of the picture or of one crop    P prompts    M masks    n proposals. Boxes are x0, y0, x1, y1 in
 pixels and INCLUDE their last column and row.
@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -200,12 +200,77 @@ class Keep:
     offset: float = 1.0
 
 
-@dataclass(frozen=True)
-class View:
-    """A picture or a crop of it, encoded: what prompts are asked of."""
+@runtime_checkable
+class Proposer(Protocol):
+    """Draws masks where it is asked: all that `MaskGenerator` and Matcher need of a model."""
+
+    def encode(self, picture: Image.Image) -> Any:
+        """A picture as the other two read it; a picture is encoded once for all its prompts."""
+
+    def propose(
+        self,
+        seen: Any,
+        points: Float[Tensor, "prompts points 2"] | None,
+        labels: Int[Tensor, "prompts points"] | None,
+        boxes: Float[Tensor, "prompts 4"] | None,
+        *,
+        multimask: bool,
+    ) -> tuple[Float[Tensor, "prompts masks fine_h fine_w"], Float[Tensor, "prompts masks"]]:
+        """Mask logits (P, M, h, w) of any one size, and how good each mask is expected to be, from 0 to 1.
+
+        Points (x, y) and boxes are in pixels of the picture; label 1 lies inside of what is meant, 0 outside.
+        `multimask`: all that a prompt may mean, or the likeliest alone.
+        """
+
+    def enlarge(self, seen: Any, logits: Float[Tensor, "masks fine_h fine_w"]) -> Float[Tensor, "masks height width"]:
+        """Some of these logits at the size of the picture: of those alone that their score does not rule out."""
+
+
+class Seen(NamedTuple):
+    """A picture that SAM has encoded, its size inside SAM's square, and its own."""
 
     embedding: Tensor
     inside: tuple[int, int]
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class SAMProposer:
+    """The first proposer: a SAM, with its own `.preprocess` if it has one."""
+
+    sam: SAM
+
+    def encode(self, picture: Image.Image) -> Seen:
+        """See `Proposer`."""
+        weight, size = self.sam.image_encoder.pos, (picture.height, picture.width)
+        preprocess: Any = getattr(self.sam, "preprocess", PaddedPreprocess(self.sam.image_size))
+        pixels = preprocess(picture, weight.dtype)[None].to(weight.device)
+        return Seen(self.sam.encode(pixels), preprocess.inside(size), size)
+
+    def propose(
+        self, seen: Seen, points: Tensor | None, labels: Tensor | None, boxes: Tensor | None, *, multimask: bool
+    ) -> tuple[Tensor, Tensor]:
+        """See `Proposer`: three masks a prompt or one, by four pixels a patch side, with their predicted IoU."""
+        device, frame = seen.embedding.device, PaddedPreprocess(self.sam.image_size)
+        dtype = torch.float32 if device.type == "mps" else torch.float64  # places are exact; mps has no float64
+
+        def place(where: Tensor | None) -> Tensor | None:
+            return None if where is None else frame.to_square(where.double(), seen.size).to(device, dtype)[None]
+
+        marks = None if labels is None else labels.to(device)[None]
+        low, iou = self.sam.decode(seen.embedding, place(points), marks, place(boxes), multimask=multimask)
+        return low[0], iou[0]  # (P, M, 4 h, 4 w), (P, M)
+
+    def enlarge(self, seen: Seen, logits: Tensor) -> Tensor:
+        """See `Proposer`."""
+        return self.sam.enlarge(logits, seen.inside, seen.size)
+
+
+@dataclass(frozen=True)
+class View:
+    """A picture or a crop of it, as its proposer encoded it: what prompts are asked of."""
+
+    seen: Any
     crop: tuple[int, ...]
     picture: tuple[int, int]
 
@@ -223,7 +288,7 @@ class MaskGenerator:
     `propose` with any points and boxes and rules of their own, then `best` over all of them (lesson 5.3).
 
     Args:
-        model: a SAM. threshold: a mask is where its logits are above it.
+        proposer: draws the masks (`SAMProposer(sam)`). threshold: a mask is where its logits are above it.
         points_per_side: of the grid; `crop_downscale` divides it in each further layer of crops.
         points_per_batch: prompts that are decoded together: more need more memory.
         keep: what becomes a proposal. nms: overlap of boxes above which the less certain one is dropped.
@@ -232,7 +297,7 @@ class MaskGenerator:
         min_region: fill smaller holes and remove smaller islands, in pixels; 0 leaves the masks as they are.
     """
 
-    model: SAM
+    proposer: Proposer
     points_per_side: int = 32
     points_per_batch: int = 64
     keep: Keep = Keep()
@@ -263,10 +328,7 @@ class MaskGenerator:
         """Encode a picture, or the part of it in a box."""
         picture = (image.height, image.width)
         crop = crop or (0, 0, image.width, image.height)
-        part, weight = image.crop(crop), self.model.image_encoder.pos  # type: ignore[arg-type]
-        preprocess = getattr(self.model, "preprocess", PaddedPreprocess(self.model.image_size))
-        pixels = preprocess(part, weight.dtype)[None].to(weight.device)
-        return View(self.model.encode(pixels), preprocess.inside((part.height, part.width)), crop, picture)
+        return View(self.proposer.encode(image.crop(crop)), crop, picture)  # type: ignore[arg-type]
 
     def propose(
         self,
@@ -285,18 +347,15 @@ class MaskGenerator:
 
     def ask(self, view: View, points: Tensor, boxes: Tensor | None, keep: Keep) -> list[Proposal]:
         """One batch of `propose`. What the predicted IoU rules out is never enlarged."""
-        device, frame = view.embedding.device, PaddedPreprocess(self.model.image_size)
-        clicks = frame.to_square(points, view.size).to(device)[None]
-        labels = torch.full(clicks.shape[:-1], POSITIVE, device=device)
-        corners = None if boxes is None else frame.to_square(boxes, view.size).to(device)[None]
-        low, iou = self.model.decode(view.embedding, clicks, labels, corners, multimask=keep.multimask)
-        layers = list(keep.layers or range(low.shape[2]))
-        low, iou = low[0, :, layers], iou[0, :, layers]  # (P, M, 4 h, 4 w), (P, M)
-        first = repeat(points[:, 0], "p xy -> (p m) xy", m=low.shape[1]).to(device)
-        low, iou = low.flatten(0, 1), iou.flatten()  # (n, 4 h, 4 w), (n)
+        labels = torch.full(points.shape[:-1], POSITIVE)
+        low, iou = self.proposer.propose(view.seen, points, labels, boxes, multimask=keep.multimask)
+        layers = list(keep.layers or range(low.shape[1]))
+        low, iou = low[:, layers], iou[:, layers]  # (P, M, h, w), (P, M)
+        first = repeat(points[:, 0], "p xy -> (p m) xy", m=low.shape[1]).to(low.device)
+        low, iou = low.flatten(0, 1), iou.flatten()  # (n, h, w), (n)
         if keep.iou > 0:
             low, iou, first = (tensor[iou > keep.iou] for tensor in (low, iou, first))
-        logits = self.model.enlarge(low, view.inside, view.size)  # (n, H, W)
+        logits = self.proposer.enlarge(view.seen, low)  # (n, H, W)
         steady = stability(logits, self.threshold, keep.offset)
         masks = logits > self.threshold
         box = mask_boxes(masks)

@@ -420,13 +420,15 @@ show(Table(["change", "IoU"], [[n, f"{v:.3f}"] for n, v in costs.items()]))
 # training two clicks in three meant the sticker, so even its perfect mask cannot expect an IoU near 1 of a click.
 
 # %% alt="A scene with several stickers, each painted in a colour of its own by the automatic mask generator." caption="Everything in one picture, found by a grid of clicks."
-from minimodels.sam_everything import Keep, MaskGenerator
+from minimodels.sam_everything import Keep, MaskGenerator, SAMProposer
 
 number = 3_000_021
 picture, owner = sam_data.scene(number, TEST)
 scene = Image.fromarray(picture)
 make = MaskGenerator(
-    model, points_per_side=16, keep=Keep(iou=0.5, stability=0.8)
+    SAMProposer(model),
+    points_per_side=16,
+    keep=Keep(iou=0.5, stability=0.8),
 )
 found = sorted(make(scene), key=lambda one: -one.area)
 print(f"{16 * 16} clicks, {16 * 16 * 3} masks, {len(found)} kept; "

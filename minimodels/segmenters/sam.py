@@ -1,12 +1,10 @@
 """SAM: clicks and boxes on one thing, or everything there is; no words (lesson 5.1)."""
 
-from typing import Any
-
 import torch
 from PIL import Image
 
 from minimodels.sam import NEGATIVE, POSITIVE, SAM
-from minimodels.sam_everything import Keep, MaskGenerator
+from minimodels.sam_everything import Keep, MaskGenerator, SAMProposer
 from minimodels.segmenters import Answer, Kind, Prompts, Segmenter
 from minimodels.words.templates import sticker_model
 
@@ -21,29 +19,22 @@ def segment(model: SAM, picture: Image.Image, prompts: Prompts) -> Answer:
 @torch.no_grad()
 def segment_places(model: SAM, picture: Image.Image, prompts: Prompts) -> Answer:
     """Three masks for one click, one for several clicks or a box; the one that SAM trusts most comes first."""
-    preprocess: Any = model.preprocess
-    size, weight = (picture.height, picture.width), model.image_encoder.pos
-    embedding = model.encode(preprocess(picture, weight.dtype)[None].to(weight.device))
-    prompt: dict[str, Any] = {}
-    if clicks := [*prompts.points, *prompts.beside]:
-        places = preprocess.to_square(torch.tensor(clicks, dtype=torch.float64), size)
-        prompt["points"] = places[None, None].to(weight.device, weight.dtype)  # (1, 1, N, 2)
-        labels = [POSITIVE] * len(prompts.points) + [NEGATIVE] * len(prompts.beside)
-        prompt["labels"] = torch.tensor(labels, device=weight.device)[None, None]
-    if prompts.box:
-        box = preprocess.to_square(torch.tensor(prompts.box, dtype=torch.float64), size)
-        prompt["boxes"] = box[None, None].to(weight.device, weight.dtype)  # (1, 1, 4)
-    low, iou = model.decode(embedding, **prompt, multimask=len(clicks) == 1 and not prompts.box)
-    logits = model.enlarge(low.float(), preprocess.inside(size), size)[0, 0].cpu()  # (M, H, W)
-    order = iou[0, 0].argsort(descending=True).cpu()
-    return Answer(["mask"] * len(order), logits[order], iou[0, 0].cpu()[order].tolist())
+    ask, clicks = SAMProposer(model), [*prompts.points, *prompts.beside]
+    seen = ask.encode(picture)
+    points = torch.tensor([clicks], dtype=torch.float64) if clicks else None  # (1, N, 2)
+    labels = torch.tensor([[POSITIVE] * len(prompts.points) + [NEGATIVE] * len(prompts.beside)]) if clicks else None
+    boxes = torch.tensor([prompts.box], dtype=torch.float64) if prompts.box else None  # (1, 4)
+    low, iou = ask.propose(seen, points, labels, boxes, multimask=len(clicks) == 1 and not prompts.box)
+    logits = ask.enlarge(seen, low[0].float()).cpu()  # (M, H, W)
+    order = iou[0].argsort(descending=True).cpu()
+    return Answer(["mask"] * len(order), logits[order], iou[0].cpu()[order].tolist())
 
 
 def everything(model: SAM, picture: Image.Image) -> Answer:
     """All that the automatic generator finds, the largest first, so that small ones are painted over large ones."""
     side = EVERYTHING_SIDE[sticker_model(model)]
     keep = Keep(iou=0.5, stability=0.8) if sticker_model(model) else Keep()  # tiny-sam's clicks meant several things
-    proposals = MaskGenerator(model, points_per_side=side, keep=keep)(picture)
+    proposals = MaskGenerator(SAMProposer(model), points_per_side=side, keep=keep)(picture)
     proposals.sort(key=lambda proposal: -proposal.area)
     logits = torch.full((len(proposals), picture.height, picture.width), -torch.inf, dtype=torch.float16)
     for logit, proposal in zip(logits, proposals):

@@ -8,6 +8,7 @@ from torch import nn
 from minimodels.clip import CLIP
 from minimodels.matcher import Matcher
 from minimodels.patch_features import PatchFeatures
+from minimodels.sam_everything import SAMProposer
 from minimodels.stored import models
 from minimodels.vit import ViT
 
@@ -38,4 +39,4 @@ def join(features: nn.Module, sam: Any, **numbers: Any) -> Matcher:
     if isinstance(features, CLIP | ViT):
         tower: Any = features.image_tower if isinstance(features, CLIP) else features
         features = PatchFeatures(features, len(tower.blocks) // 2 - 1)
-    return Matcher(features, sam, **numbers).eval()
+    return Matcher(features, SAMProposer(sam), **numbers).eval()

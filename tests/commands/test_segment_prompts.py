@@ -11,7 +11,7 @@ from minimodels.__main__ import main
 from minimodels.pixels.preprocess import preprocess_to_dict
 from minimodels.pixels.preprocess_padded import PaddedPreprocess
 from minimodels.sam import SAM
-from minimodels.sam_everything import Keep, MaskGenerator
+from minimodels.sam_everything import Keep, MaskGenerator, SAMProposer
 from minimodels.stored import models
 from tests.systems.sam.small import SMALL
 
@@ -134,14 +134,16 @@ def made(model_file):
 def test_batches_of_points_do_not_matter(made):
     model, image = made
     keep = Keep(iou=0.0, stability=0.0)
-    few, many = (MaskGenerator(model, points_per_side=4, points_per_batch=n, keep=keep)(image) for n in (3, 64))
+    few, many = (
+        MaskGenerator(SAMProposer(model), points_per_side=4, points_per_batch=n, keep=keep)(image) for n in (3, 64)
+    )
     assert [proposal.runs for proposal in few] == [proposal.runs for proposal in many] and len(few) > 0
 
 
 def test_prompt_sets_with_boxes_and_layers(made):
     """What Matcher asks: sets of points with a box and rules of their own, one choice over all."""
     model, image = made
-    make = MaskGenerator(model)
+    make = MaskGenerator(SAMProposer(model))
     view = make.look(image)
     points = torch.rand(5, 3, 2, dtype=torch.float64) * 29
     boxes = torch.tensor([[2.0, 3, 40, 25]]).double().expand(5, -1)

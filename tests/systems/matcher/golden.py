@@ -13,6 +13,7 @@ from torch import Tensor
 from checkpoints_convert import build
 from minimodels import matcher
 from minimodels.pixels.preprocess_padded import PaddedPreprocess
+from minimodels.sam_everything import SAMProposer
 from tests.golden import Case, Line
 
 # The official option -> ours.
@@ -173,7 +174,7 @@ def models(case: Case) -> tuple[Any, Any]:
 def run_e2e(case: Case, device: torch.device) -> list[Line]:
     """The whole, from two pictures and a mask to a mask, with every step on the way."""
     features, sam = models(case)
-    model = matcher.Matcher(features.to(device), sam.to(device), **options(case)).eval()
+    model = matcher.Matcher(features.to(device), SAMProposer(sam.to(device)), **options(case)).eval()
     reference = rearrange(case.tensor("in.ref_images").double() / 255, "b h w c -> b c h w").to(device)
     target = rearrange(case.tensor("in.tar_image").double() / 255, "h w c -> c h w").to(device)
     masks = case.tensor("in.ref_masks").double().to(device)
@@ -223,17 +224,17 @@ def low_logits(model: matcher.Matcher, found: matcher.Result, target: Tensor) ->
     """SAM's small logits of the first four proposals, every second row and column; known by their predicted IoU."""
     generator, size = model.generator, target.shape[-2:]
     pixels = rearrange(target * 255, "c h w -> h w c").to(torch.uint8).cpu().numpy()
-    view, sam = generator.look(Image.fromarray(pixels)), generator.model
+    embedding, sam = generator.look(Image.fromarray(pixels)).seen.embedding, generator.proposer.sam
     box = None if found.box is None else PaddedPreprocess(sam.image_size).to_square(found.box.double(), size)
     asked = [(sets.double(), model.keep.multimask, box) for sets in found.prompts]
     if model.points_per_side:
         asked.append(((matcher.point_grid(model.points_per_side) * size[0])[:, None], False, None))
     low, sure = [], []
     for points, multimask, box in asked:
-        clicks = PaddedPreprocess(sam.image_size).to_square(points, size)[None].to(view.embedding)
-        boxes = None if box is None else box.expand(1, len(points), 4).to(view.embedding)
+        clicks = PaddedPreprocess(sam.image_size).to_square(points, size)[None].to(embedding)
+        boxes = None if box is None else box.expand(1, len(points), 4).to(embedding)
         labels = torch.ones(clicks.shape[:-1], dtype=torch.long, device=clicks.device)
-        masks, iou = sam.decode(view.embedding, clicks, labels, boxes, multimask=multimask)
+        masks, iou = sam.decode(embedding, clicks, labels, boxes, multimask=multimask)
         low.append(masks.flatten(0, 2))
         sure.append(iou.flatten())
     wanted = torch.tensor([one.predicted_iou for one in found.proposals[:4]]).to(sure[0])

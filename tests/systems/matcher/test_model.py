@@ -8,7 +8,7 @@ from torch import nn
 from minimodels import matcher
 from minimodels.errors import UserError
 from minimodels.sam import SAM
-from minimodels.sam_everything import Proposal, encode_runs
+from minimodels.sam_everything import Proposal, SAMProposer, encode_runs
 
 
 class Colours(nn.Module):
@@ -48,7 +48,7 @@ def scene(left: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def with_proposals(*masks: torch.Tensor, **numbers) -> Drawn:
-    model = Drawn(Colours(), SAM(**SMALL_SAM), **{"num_centers": 0, "draws": 2, **numbers})
+    model = Drawn(Colours(), SAMProposer(SAM(**SMALL_SAM)), **{"num_centers": 0, "draws": 2, **numbers})
     model.drawn = [mask > 0 for mask in masks]
     return model
 
@@ -142,7 +142,7 @@ def test_a_mask_too_thin_for_the_threshold():
 
 
 def test_the_released_settings():
-    sam = SAM(**SMALL_SAM)
+    sam = SAMProposer(SAM(**SMALL_SAM))
     semantic, whole, part = (
         matcher.Matcher(Colours(), sam, **numbers) for numbers in (matcher.SEMANTIC, matcher.WHOLE_OBJECT, matcher.PART)
     )

@@ -122,7 +122,9 @@ def run_generate(case: Case, device: torch.device) -> list[Line]:
         offset=told.pop("stability_score_offset"),
     )
     numbers = {ours: told.pop(theirs) for theirs, ours in GENERATOR.items() if theirs in told}
-    make = generator.MaskGenerator(load(case, device), keep=keep, threshold=case.config["mask_threshold"], **numbers)
+    make = generator.MaskGenerator(
+        generator.SAMProposer(load(case, device)), keep=keep, threshold=case.config["mask_threshold"], **numbers
+    )
     found = make(Image.fromarray(case.arrays["in.image"]))
     computed: dict[str, Any] = {
         "out.masks": np.stack([proposal.mask for proposal in found]),
@@ -207,7 +209,7 @@ def cleaned(masks: Tensor, area: int) -> dict[str, np.ndarray]:
 
 def uncropped(masks: Tensor, told: dict[str, Any]) -> dict[str, np.ndarray]:
     """Masks of a crop, moved into the whole picture through their code."""
-    view = generator.View(torch.empty(0), (0, 0), tuple(told["crop_box"]), (told["orig_h"], told["orig_w"]))
+    view = generator.View(None, tuple(told["crop_box"]), (told["orig_h"], told["orig_w"]))
     one = torch.tensor(1.0)
     moved = [
         generator.to_proposal(view, mask, torch.zeros(4, dtype=torch.long), one, one, torch.zeros(2)) for mask in masks
