@@ -101,7 +101,7 @@ print("ViT-B/16 reads", tuple(base_tokens.shape), "(B, 1 + N, D)")
 # %% [markdown]
 # ## A ViT that knows 64 stickers
 #
-# `tiny-vit` is the same class with small numbers, trained by `lessons/train/vit/trainer.py` on scenes of stickers. The pictures
+# `tiny-vit` is the same class with small numbers, trained by `python -m lessons.train vit` on scenes of stickers. The pictures
 # below come from seeds and background textures that it never saw. A score alone says little, so others stand beside it:
 # guessing, the same network before training, and two shortcuts that see no shapes. The first compares the colours of
 # the whole picture with those that each class would give it; the second is an oracle that is told which pixels are the

@@ -32,7 +32,6 @@ code: minimodels/dinov2.py
 #     something only above this one.
 
 # %%
-import json
 
 import matplotlib.pyplot as plt
 import torch
@@ -49,8 +48,7 @@ taught = minimodels.load("tiny-dinov2")
 numbers = taught.about["arguments"]
 torch.manual_seed(0)
 untrained = DINOv2(**numbers).eval()
-folder = embedded.folder("tiny-dinov2")
-card = json.loads((folder / "figures.json").read_text())
+card = embedded.figures("tiny-dinov2")
 measured = {(row["model"], row["pairs"]): row for row in card}
 block = measured["tiny DINOv2, no labels", "plain"]["block"]  # its best one
 shown = ("patch_size", "embed_dim", "depth", "num_heads")
@@ -267,7 +265,7 @@ show(
 # block. The last block is what the two losses ask; the first sees little more than colours.
 
 # %% alt="Lines over the number of training scenes: the share of right patches on hard pairs, one line for each of the blocks, and a dashed line for tiny-vit, which learned from labels." caption="Hard pairs of the validation split (100, so a line jumps by a few points). Dashed: tiny-vit, which learned the 64 names in lesson 2.3."
-log = json.loads((folder / "log.json").read_text())
+log = embedded.log("tiny-dinov2")
 lines = log["log"]
 kept = log.get("kept_step", lines[-1]["step"]) * log["batch"]
 first, last = lines[0], lines[-1]

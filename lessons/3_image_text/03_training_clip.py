@@ -109,11 +109,9 @@ plt.show()
 # ## The run that made the weights
 
 # %% alt="Two panels over the millions of scenes seen. Left, the loss: it falls steeply, then slowly, and jumps up a little after 60 percent of the run, where the single stickers begin, to fall again. Right: zero-shot accuracy and recall at 1 rise quickly at first; zero-shot accuracy takes its last step up where the loss jumps." caption="The log of the training run, measured on validation scenes. The dotted line marks where half of the scenes become single stickers."
-import json
-
 from minimodels.stored import embedded
 
-log = json.loads((embedded.folder("tiny-clip") / "log.json").read_text())
+log = embedded.log("tiny-clip")
 lines = log["log"]
 images, seconds = lines[-1]["images"], lines[-1]["seconds"]
 seen = [line["images"] / 1e6 for line in lines]
@@ -333,7 +331,8 @@ show(
 # ## Train it yourself
 #
 # ```sh
-# python -m lessons.train clip --steps 300 --run my/clip   # a short run
+# python -m lessons.train clip --steps 300 --out my/clip   # a short run
+# python -m lessons.train clip --evaluate my/clip          # what it learned
 # python -m lessons.train clip --evaluate                  # the book's weights
 # ```
 #

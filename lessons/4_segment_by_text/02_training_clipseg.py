@@ -244,12 +244,9 @@ plt.show()
 # ## The run that made the weights
 
 # %% alt="Two panels over thousands of scenes. Left, the loss falls in a smooth curve. Right, three curves on validation scenes: the share of absent classes left empty starts at 100 percent, falls to a half and rises again to nine tenths; IoU on plain scenes rises from zero to almost 80 percent, on hard scenes to 70 percent." caption="The log of the training run, measured on validation scenes every 200 steps."
-import json
-
 from minimodels.stored import embedded
 
-folder = embedded.folder("tiny-clipseg")
-log = json.loads((folder / "log.json").read_text())
+log = embedded.log("tiny-clipseg")
 lines = log["log"]
 seen = [line["images"] / 1000 for line in lines]
 figure, axes = plt.subplots(1, 2, figsize=(6.4, 2.8), layout="constrained")
@@ -348,7 +345,7 @@ print(f"AP {ap:.1%}, recall reaches from {recall.min():.0%} "
 # ## What it reaches, and what it cannot
 
 # %%
-figures = json.loads((folder / "figures.json").read_text())
+figures = embedded.figures("tiny-clipseg")
 shown = [
     [
         row["measure"],
@@ -376,7 +373,7 @@ relation = by_name["relation, hard scenes"]
 # ## Train it yourself
 #
 # ```sh
-# python -m lessons.train clipseg --steps 600 --run my/clipseg   # minutes
+# python -m lessons.train clipseg --steps 600 --out my/clipseg   # minutes
 # python -m lessons.train clipseg --evaluate                     # the book's weights
 # ```
 #

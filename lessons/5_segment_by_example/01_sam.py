@@ -33,7 +33,6 @@ import minimodels
 from lessons.stickers.splits import TEST
 from lessons.train.sam import data as sam_data
 from lessons.train.sam import report as exams
-from lessons.train.sam import trainer as sam
 
 model = minimodels.load("tiny-sam")
 number = 3_000_012
@@ -41,7 +40,7 @@ picture, owner = sam_data.scene(number, TEST)
 sticker = sam_data.visible(owner)[0]
 x, y = sam_data.middle(owner == sticker)  # deepest inside
 with torch.no_grad():
-    embedding = model.encode(sam.normalized(picture[None]))  # once
+    embedding = model.encode(sam_data.normalized(picture[None]))  # once
     logits, iou = model.decode(
         embedding,
         points=torch.tensor([[[[float(x), float(y)]]]]),  # (1, 1, 1, 2)
@@ -130,10 +129,10 @@ def three_ious(wanted, places, scenes):
     points = torch.tensor(places, dtype=torch.float)[:, None, None]
     labels = torch.ones(len(places), 1, 1, dtype=torch.long)
     with torch.no_grad():
-        seen = model.encode(sam.normalized(np.stack(scenes)))
+        seen = model.encode(sam_data.normalized(np.stack(scenes)))
         found, _ = model.decode(seen, points, labels)
     target = torch.from_numpy(np.stack(wanted))[:, None]
-    return sam.iou(sam.enlarge(found)[:, 0] > 0, target)
+    return exams.mask_iou(exams.enlarge(found)[:, 0] > 0, target)
 
 
 asked = {"the sticker": [], "all stickers": [], "the background": [],
@@ -304,7 +303,7 @@ hook = attention.register_forward_pre_hook(
     lambda module, given: states.update(x=given[0])
 )
 with torch.no_grad():
-    model.encode(sam.normalized(picture[None]))
+    model.encode(sam_data.normalized(picture[None]))
     hook.remove()
     (q, k, v), size = attention.split_heads(states["x"])
     from minimodels.sam import relative_bias
@@ -336,7 +335,7 @@ print(f"tables: {tuple(attention.rel_h.shape)} and "
 # prompt*. In training the next click is drawn from the pixels that are wrong. (SAM was trained with many such
 # rounds; ours with one, in a quarter of its steps, so do not expect too much of a third click.)
 #
-# ::source lessons.train.sam.trainer#correct nodoc
+# ::source lessons.train.sam.data#correct nodoc
 
 # %%
 turns = exams.clicks_in_turn(model, exam, 3)

@@ -171,7 +171,7 @@ plt.show()
 #
 # ## What each stage adds
 #
-# Measured on {=count} easy and {=count} hard pairs of unseen scenes, with `python -m lessons.train.matcher.report`.
+# Measured on {=count} easy and {=count} hard pairs of unseen scenes, with `python -m lessons.train matcher --evaluate`.
 #
 # ::predict
 #     Before you look: what is left if SAM is asked only once, with all matched points together?
@@ -180,11 +180,10 @@ plt.show()
 #     {=once:.0%} against {=whole:.0%} on the hard pairs. One wrong click among fifteen, and the mask must explain it.
 
 # %%
-import json
+from lessons.train.matcher.report import STAGES
+from minimodels.stored import embedded
 
-from lessons.train.matcher.report import FIGURES, STAGES
-
-figures = json.loads(FIGURES.read_text())
+figures = embedded.figures("tiny-matcher")
 count = figures["hard"]["pairs"]
 easy, hard = figures["easy"]["iou"], figures["hard"]["iou"]
 once, whole = hard["all points at once"], hard["whole"]

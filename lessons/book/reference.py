@@ -109,7 +109,7 @@ def write_reference() -> dict:
         file = DOCS / "data" / f"{name}.json"
         if file.is_file():
             pages[f"reference/{name}.md"] = make(json.loads(file.read_text("utf-8")))
-    cards = sorted(embedded.WEIGHTS.glob("*/card.md"))
+    cards = sorted(embedded.WEIGHTS.glob(f"*/{embedded.CARD}"))
     if cards:
         pages["reference/cards.md"] = cards_page(cards)
     reports = list(pages)

@@ -1,19 +1,36 @@
-"""How a CLIP is measured: zero-shot accuracy, retrieval, and the choice between a right and a wrong caption."""
+"""What reports share, and how a CLIP is measured: zero-shot accuracy, retrieval, the choice between two captions."""
+
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from lessons.stickers.captions import with_article
 from lessons.stickers.exams import Pairs, Singles
 from lessons.stickers.sheet import CLASSES
 from minimodels.clip import trim
+from minimodels.errors import UserError
 from minimodels.pixels.preprocess import CLIPPreprocess
+from minimodels.stored import models
 
 TEMPLATES = ("{}", "small {}", "big {}")
 _CLIP = CLIPPreprocess(64)
 MEAN, STD = (torch.tensor(numbers).view(3, 1, 1) for numbers in (_CLIP.mean, _CLIP.std))
+
+
+def open_weights(path: Path, kind: type[nn.Module], device: str | torch.device) -> Any:
+    """A trained model from its file, in eval mode.
+
+    Raises:
+        UserError: there is none, or it is another kind of model.
+    """
+    model = models.open_file(path, device=device)
+    if not isinstance(model, kind):
+        raise UserError(f"{path} holds a {type(model).__name__}; what is measured here is a {kind.__name__}")
+    return model
 
 
 def normalized(images: np.ndarray) -> Tensor:

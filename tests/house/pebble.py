@@ -166,12 +166,40 @@ def test_only_the_mean_counts():
     torch.testing.assert_close(model(image), model(image.flip(-1)))
 '''
 
-TRAINER = '''"""Tiny Pebble: nothing to learn, so far."""
+TRAINER = '''"""Tiny Pebble learns that every picture is of its first class."""
+
+import torch
+import torch.nn.functional as F
+
+from lessons.train import loop, measures
+from lessons.stickers import exams
+from minimodels.pebble import Pebble
+
+NUMBERS = {"embed_dim": 4, "num_classes": 3}
 
 
-def main(words: list[str]) -> int:
-    """Train."""
-    return 0
+class Trainer(loop.Trainer):
+    """Scenes, each seen once."""
+
+    STEPS, BATCH, EVERY = 2, 2, 1
+
+    def __init__(self, settings: loop.Settings):
+        super().__init__(settings)
+        self.model = Pebble(**NUMBERS)
+        self.optimizers = [torch.optim.AdamW(self.model.parameters())]
+
+    def step(self, number: int) -> dict[str, float]:
+        image = measures.normalized(exams.training_scenes(self.scenes(number), 0.5).images)
+        loss = F.cross_entropy(self.model(image), torch.zeros(self.batch, dtype=torch.long))
+        loss.backward()
+        loop.update(self.model, self.optimizers)
+        return {"loss": loss.item()}
+
+    def validate(self) -> dict[str, float]:
+        return {}
+
+    def describe(self) -> dict:
+        return {"system": "pebble", "class": "Pebble", "arguments": NUMBERS, "trained_on": "Sticker World, split train"}
 '''
 
 LESSON = '''"""Pebble: a colour is a class.

@@ -47,6 +47,7 @@ found = {
     "golden": said("tests.golden", "tests/golden/pebble/tiny", "tests/golden/pebble/keys"),
     "report": said("tests.report", "--only", "pebble"),
     "train": said("lessons.train"),
+    "trained": said("lessons.train", "pebble", "--steps", "2"),
     "lessons": said("lessons", "list"),
 }
 from lessons.book import hook
@@ -141,6 +142,7 @@ def answers(copy):
         ("golden", 0, ["OK    out.logits", "6 official names become our 6 tensors", "ours 39, official 39"]),
         ("report", 0, ["Pebble beside golden", "| Pebble | plain |", "| Pebble | golden |", "| ViT | timm |"]),
         ("train", 2, ["pebble"]),
+        ("trained", 0, ["wrote runs/pebble/model.safetensors", "step 2"]),
         ("lessons", 0, ["2.99", "Pebble: a colour is a class", "2.99.1", "The mean colour"]),
         ("navigation", 0, ["lessons/2_transformers/99_pebble.md", "reference/api/minimodels/pebble.md"]),
         ("navigation", 0, ["reference/api/checkpoints_convert/tables/pebble.md"]),

@@ -1,4 +1,4 @@
-"""The embedded models: small, each with its card and the log of its run, and nothing stored twice."""
+"""The embedded models: small, each with its card, its figures and the log of its run, and nothing stored twice."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ from minimodels.stored import embedded
 MIB = 2**20
 ONE, ALL = 3 * MIB, 32 * MIB
 LARGE = 4096  # numbers in a tensor that is worth to be borrowed
-FILES = {"model.safetensors", "card.md", "figures.json", "log.json"}
+FILES = {embedded.FILE, embedded.CARD, embedded.FIGURES, embedded.LOG}
 
 
 def stored_twice(files: list[Path]) -> list[list[str]]:
@@ -37,7 +37,7 @@ def test_embedded_weights_are_small_and_have_cards():
     sizes = {name: embedded.file(name).stat().st_size for name in embedded.names()}
     assert sizes and max(sizes.values()) <= ONE and sum(sizes.values()) <= ALL, sizes
     for name in embedded.names():
-        assert {"model.safetensors", "card.md", "log.json"} <= {file.name for file in embedded.folder(name).iterdir()}
+        assert {file.name for file in embedded.folder(name).iterdir()} == FILES, name
 
 
 def test_a_folder_of_weights_holds_nothing_else():

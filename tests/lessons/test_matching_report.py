@@ -1,7 +1,5 @@
 """Pairs of scenes, ways to match them, and the report that lesson 5.3 shows."""
 
-import json
-
 import pytest
 import torch
 
@@ -56,10 +54,10 @@ def test_an_absent_target_does_not_show_the_class(hard):
         assert kind not in [sticker.kind for sticker in one_shot_pair(other, VAL, hard)[1][0].stickers]
 
 
-@pytest.mark.skipif(not report.FIGURES.exists(), reason="the report was not run")
 def test_the_figures_belong_to_the_weights():
-    figures = json.loads(report.FIGURES.read_text())
-    assert figures["weights"] == report.weights(), "run python -m lessons.train.matcher.report --json FILE again"
+    figures = embedded.figures("tiny-matcher")
+    again = "python -m lessons.train matcher --evaluate --pairs 60 --out minimodels/weights/tiny-matcher"
+    assert figures["weights"] == report.weights(), f"run {again}"
     for kind in ("easy", "hard"):
         assert set(figures[kind]["iou"]) == set(report.STAGES) and figures[kind]["pairs"] >= 30
 

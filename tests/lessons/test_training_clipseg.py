@@ -1,17 +1,16 @@
 """Training CLIPSeg: a stopped run goes on bit for bit, prompts mean the right pixels, the weights keep their word."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
 
 from lessons.stickers.scenes import draw
 from lessons.stickers.splits import TRAIN
+from lessons.train import loop
 from lessons.train.clipseg import data as clipseg_data
 from lessons.train.clipseg import report as clipseg_report
 from lessons.train.clipseg import trainer as clipseg
-from minimodels.commands import segment
+from minimodels.segmenters import clipseg as segmenter
 from minimodels.stored import embedded, models
 from tests.lessons.test_training import assert_resumes
 
@@ -19,7 +18,7 @@ from tests.lessons.test_training import assert_resumes
 def test_a_stopped_run_goes_on_bit_for_bit(tmp_path, monkeypatch):
     monkeypatch.setattr(clipseg.Trainer, "validate", lambda self: {})
     monkeypatch.setattr(clipseg_data, "vocabulary", lambda: ["a dog", "the cat"])
-    start, end = assert_resumes(lambda: clipseg.Trainer(steps=3, batch=3, supports=1), tmp_path, 3)
+    start, end = assert_resumes(lambda: clipseg.Trainer(loop.Settings(steps=3, batch=3), supports=1), tmp_path, 3)
     for name, tensor in start["model"].items():
         still = torch.equal(tensor, end["model"][name])
         assert still == name.startswith("clip."), f"{name}: CLIP is frozen, all else learns"
@@ -57,12 +56,7 @@ def test_support_scenes_show_their_class():
 def test_the_command_cuts_prompt_pictures_as_training_does():
     image, mask = torch.randn(2, 3, 64, 64), torch.zeros(2, 64, 64, dtype=torch.bool)
     mask[:, 20:40, 8:30] = True
-    torch.testing.assert_close(segment.cut_out(image, mask, stickers=True), clipseg_data.cut_out(image, mask))
-
-
-def test_missing_weights_are_one_line(tmp_path, capsys):
-    assert clipseg.main(["--evaluate", str(tmp_path / "none.safetensors")]) == 2
-    assert "none.safetensors" in capsys.readouterr().err
+    torch.testing.assert_close(segmenter.cut_out(image, mask, stickers=True), clipseg_data.cut_out(image, mask))
 
 
 def test_the_weights_keep_their_word():
@@ -75,5 +69,5 @@ def test_the_weights_keep_their_word():
 
 
 def test_the_decoder_belongs_to_the_clip_it_borrows():
-    log = json.loads((embedded.folder("tiny-clipseg") / "log.json").read_text())
+    log = embedded.log("tiny-clipseg")
     assert log["clip"] == clipseg.fingerprint(models.load("tiny-clip"))

@@ -10,6 +10,7 @@ from PIL import Image
 
 from checkpoints_convert.proof.compare import difference
 from lessons.stickers.splits import VAL
+from lessons.train import loop
 from lessons.train.dinov2 import report as dinov2_report
 from lessons.train.dinov2 import trainer as dinov2
 from minimodels.dinov2 import DINOv2
@@ -22,7 +23,7 @@ from tests.lessons.test_training import assert_resumes
 def test_a_stopped_run_goes_on_bit_for_bit(tmp_path, monkeypatch):
     """Student, teacher and optimizers come back."""
     monkeypatch.setattr(dinov2.Trainer, "validate", lambda self: {})
-    _, end = assert_resumes(lambda: dinov2.Trainer(steps=3, batch=2), tmp_path, 3)
+    _, end = assert_resumes(lambda: dinov2.Trainer(loop.Settings(steps=3, batch=2)), tmp_path, 3)
     taught = {name: tensor for name, tensor in end["model"].items() if name.startswith("student.")}
     assert any(not torch.equal(tensor, end["model"][f"teacher.{name[8:]}"]) for name, tensor in taught.items())
 
@@ -61,7 +62,7 @@ def test_same_spot_of_tilted_and_mirrored_views_shows_the_same_colours():
 
 
 def test_matches_count_patches_of_both_large_crops():
-    trainer = dinov2.Trainer(steps=1, batch=2)
+    trainer = dinov2.Trainer(loop.Settings(steps=1, batch=2))
     views = [straight(2, x=-0.25, side=0.5), straight(2, side=0.5)]
     mine, there = trainer.matches(views)
     side = dinov2.GLOBAL // dinov2.NUMBERS["patch_size"]
@@ -85,7 +86,7 @@ def test_sinkhorn_shares_prototypes_and_leaves_samples_distributions():
 
 
 def test_the_teacher_follows_and_stops():
-    trainer = dinov2.Trainer(steps=10, batch=2)
+    trainer = dinov2.Trainer(loop.Settings(steps=10, batch=2))
     with torch.no_grad():
         trainer.student.backbone.mask_token.fill_(1.0)
     trainer.follow(0)
@@ -96,7 +97,7 @@ def test_the_teacher_follows_and_stops():
 
 
 def test_the_loss_starts_near_the_even_guess():
-    trainer = dinov2.Trainer(steps=10, batch=4)
+    trainer = dinov2.Trainer(loop.Settings(steps=10, batch=4))
     with torch.no_grad():
         for part in trainer.loss(0):
             assert abs(part.item() - math.log(dinov2.PROTOTYPES)) < 1.5
@@ -161,8 +162,3 @@ def test_tiny_dinov2_keeps_its_word():
     model = models.load("tiny-dinov2")
     assert isinstance(model, DINOv2) and model.preprocess(Image.new("RGB", (9, 7))).shape == (3, 64, 64)
     assert embedded.file("tiny-dinov2").stat().st_size <= 2_500_000
-
-
-def test_a_missing_file_is_one_line(tmp_path, capsys):
-    assert dinov2.main(["--evaluate", str(tmp_path / "none.safetensors")]) == 2
-    assert capsys.readouterr().err.count("\n") == 1

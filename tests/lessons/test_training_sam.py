@@ -1,13 +1,12 @@
 """Training SAM: a stopped run goes on bit for bit, prompts point at what they mean, the weights keep their word."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 from lessons.stickers.splits import TEST, TRAIN
+from lessons.train import loop
 from lessons.train.sam import data as sam_data
 from lessons.train.sam import report as sam_report
 from lessons.train.sam import trainer as sam
@@ -19,7 +18,7 @@ from tests.lessons.test_training import assert_resumes
 def test_a_stopped_run_goes_on_bit_for_bit(tmp_path, monkeypatch):
     """Four steps, one of each kind."""
     monkeypatch.setattr(sam.Trainer, "validate", lambda self: {})
-    assert_resumes(lambda: sam.Trainer(steps=4, batch=2), tmp_path, 4)
+    assert_resumes(lambda: sam.Trainer(loop.Settings(steps=4, batch=2)), tmp_path, 4)
 
 
 def test_the_encoder_starts_as_tiny_vit_on_the_picture_enlarged_twice():
@@ -52,19 +51,19 @@ def test_the_loss_of_a_mask_by_hand():
 
 @pytest.mark.parametrize("points", [1, 3])
 def test_clicks_and_boxes_point_at_what_they_mean(points):
-    asked = sam_data.batch(40, 24, points)
+    asked = sam_data.batch(range(40, 64), points)
     assert asked.points.shape == (24, sam_data.CLICKED, points, 2) and asked.boxes.shape == (24, sam_data.BOXED, 4)
     for mask, places in zip(asked.clicked.flatten(0, 1), asked.points.flatten(0, 1)):
         assert all(mask[int(y), int(x)] for x, y in places) and mask.sum() >= sam_data.LEAST
     for mask, box in zip(asked.boxed.flatten(0, 1), asked.boxes.flatten(0, 1)):
         assert torch.tensor(sam_data.box_of(mask.numpy())).sub(box).abs().max() <= 2
-    again = sam_data.batch(40, 24, points)
+    again = sam_data.batch(range(40, 64), points)
     assert torch.equal(asked.points, again.points) and torch.equal(asked.boxes, again.boxes)
 
 
 def test_one_click_alone_may_mean_a_part_or_all():
     def shares(points: int) -> list[float]:
-        asked = sam_data.batch(0, 60, points)
+        asked = sam_data.batch(range(60), points)
         owners = [sam_data.scene(number, TRAIN)[1] for number in range(60)]
         kinds = []
         for owner, masks in zip(owners, asked.clicked.numpy()):
@@ -85,28 +84,22 @@ def test_a_correction_is_where_the_answer_is_wrong():
     wanted, answer = torch.zeros(2, 1, 8, 8, dtype=torch.bool), torch.zeros(2, 1, 8, 8, dtype=torch.bool)
     wanted[0, 0, 2, 5], answer[1, 0, 7, 1] = True, True
     wanted[1, 0, 0, 0] = answer[1, 0, 0, 0] = True
-    point, label = sam.correct(answer, wanted, torch.Generator().manual_seed(0))
+    point, label = sam_data.correct(answer, wanted, torch.Generator().manual_seed(0))
     assert point[0, 0, 0].tolist() == [5, 2] and label[0, 0, 0] == 1  # missed
     assert point[1, 0, 0].tolist() == [1, 7] and label[1, 0, 0] == 0  # spilled over
-    point, label = sam.correct(wanted, wanted, torch.Generator().manual_seed(0))
+    point, label = sam_data.correct(wanted, wanted, torch.Generator().manual_seed(0))
     assert point[0, 0, 0].tolist() == [5, 2] and label[0, 0, 0] == 1  # perfect: one more inside
 
 
-WEIGHTS = pytest.mark.skipif(not sam.WEIGHTS.is_file(), reason="tiny-sam is not trained yet")
-
-
-@WEIGHTS
 def test_the_weights_keep_their_word():
     """On fewer scenes than the report, so a little below its bars."""
     model = models.load("tiny-sam")
     values = sam_report.quick(model, sam_report.make_exam(TEST, 60, start=5 * 10**6))
-    figures = {
-        row["measure"]: row for row in json.loads((embedded.folder("tiny-sam") / "figures.json").read_text("utf-8"))
-    }
+    figures = {row["measure"]: row for row in embedded.figures("tiny-sam")}
     for name, measure in (
         ("click", "unseen scenes: one click, best of three"),
         ("box", "unseen scenes: box"),
         ("correlation", "unseen scenes: predicted with true IoU (correlation)"),
     ):
         assert values[name] > figures[measure]["tiny_sam"] - 0.04, (name, values)
-    assert sam.WEIGHTS.stat().st_size < 2_500_000
+    assert embedded.file("tiny-sam").stat().st_size < 2_500_000

@@ -1,8 +1,7 @@
 """What `python -m lessons.train clip --evaluate` prints: tiny CLIP on unseen scenes, beside its shortcuts."""
 
-import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,7 +10,7 @@ from lessons.stickers import baselines, exams
 from lessons.stickers.sheet import CLASSES, SIZES
 from lessons.stickers.splits import HELD_OUT, TEST
 from lessons.train import measures
-from minimodels.stored import models
+from minimodels.clip import CLIP
 
 EXPLANATION = """
 Unseen seeds and background textures; shares of right answers.
@@ -97,13 +96,13 @@ def two_caption_rows(model, untrained, tokenize, count: int) -> list[Row]:
     return rows
 
 
-def report(path: Path, device: str = "cpu", out: Path | None = None) -> bool:
-    """Print the table (and write it as JSON); return whether every bar is met.
+def report(path: Path, device: str = "cpu") -> tuple[Any, bool]:
+    """Print the table; give its figures, and whether every bar is met.
 
     Raises:
         UserError: the weights are missing or not a CLIP of ours.
     """
-    model = models.open_file(path, device=device)
+    model = measures.open_weights(path, CLIP, device)
     torch.manual_seed(0)
     untrained = type(model)(**model.about["arguments"]).eval().to(device)
     print(EXPLANATION)
@@ -112,6 +111,4 @@ def report(path: Path, device: str = "cpu", out: Path | None = None) -> bool:
     rows = measure(model, untrained, model.tokenize)
     for row in rows:
         print(row.text())
-    if out:
-        out.write_text(json.dumps([row._asdict() for row in rows], indent=1) + "\n", encoding="utf-8")
-    return all(row.met for row in rows)
+    return [row._asdict() for row in rows], all(row.met for row in rows)

@@ -1,12 +1,12 @@
 """What `python -m lessons.train clipseg --evaluate` prints: tiny CLIPSeg on unseen scenes, beside its shortcuts."""
 
-import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lessons.stickers import baselines, refer
@@ -15,9 +15,20 @@ from lessons.stickers.sheet import CLASS_NUMBER
 from lessons.stickers.splits import HELD_OUT, TEST, Split
 from lessons.train import measures
 from lessons.train.clipseg import data as clipseg_data
-from lessons.train.clipseg.trainer import at_scene, at_size
+from minimodels.clipseg import CLIPSeg
 from minimodels.metrics import masks
-from minimodels.stored import models
+
+
+def at_size(image: Float[Tensor, "batch 3 height width"], size: int) -> Float[Tensor, "batch 3 size size"]:
+    """Normalised pictures at the size the model reads, as its `.preprocess` resizes them."""
+    if image.shape[-1] == size:
+        return image
+    return F.interpolate(image, (size, size), mode="bilinear", align_corners=False, antialias=True)
+
+
+def at_scene(logits: Float[Tensor, "batch prompts height width"], size: int = 64) -> Tensor:
+    """Logits at the scene's own size: each pixel the mean of those it covers."""
+    return logits if logits.shape[-1] == size else F.adaptive_avg_pool2d(logits, size)
 
 
 class Exam(NamedTuple):
@@ -166,13 +177,13 @@ def paper_measures(model, size: int, count: int) -> dict[str, float]:
     }
 
 
-def report(path: Path, device: str = "cpu", out: Path | None = None, count: int = 1000) -> bool:
-    """Print the table (and write it as JSON); return whether every bar is met.
+def report(path: Path, device: str = "cpu", count: int = 1000) -> tuple[Any, bool]:
+    """Print the table; give its figures, and whether every bar is met.
 
     Raises:
         UserError: the weights are missing or not a CLIPSeg of ours.
     """
-    model = models.open_file(path, device=device)
+    model = measures.open_weights(path, CLIPSeg, device)
     torch.manual_seed(0)
     untrained = type(model)(**model.about["arguments"]).eval().to(device)
     untrained.clip.load_state_dict(model.clip.state_dict())
@@ -188,8 +199,5 @@ def report(path: Path, device: str = "cpu", out: Path | None = None, count: int 
         cells = ["" if value is None else f"{value:.1%}" for value in others]
         print(f"{name:36}{ours:>13.1%}{cells[0]:>11}{cells[1]:>13}{cells[2]:>12}   {told}")
     print("as in the paper, class names at 0.5: " + ", ".join(f"{name} {value:.1%}" for name, value in paper.items()))
-    if out:
-        keys = ("measure", "tiny_clipseg", "untrained", "colour_only", "everything", "bar")
-        table = {"rows": [dict(zip(keys, row)) for row in rows], "paper": paper}
-        out.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
-    return met
+    keys = ("measure", "tiny_clipseg", "untrained", "colour_only", "everything", "bar")
+    return {"rows": [dict(zip(keys, row)) for row in rows], "paper": paper}, met

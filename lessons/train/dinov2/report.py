@@ -5,9 +5,8 @@ like one of them, by cosine; the question is whether the pixel in the middle of 
 where Matcher would click (lesson 5.2).
 """
 
-import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,9 +17,9 @@ from torch import Tensor
 from lessons.stickers.questions import one_shot_pair
 from lessons.stickers.scenes import draw
 from lessons.stickers.splits import HELD_OUT, TEST, VAL, Split
+from lessons.train import measures
 from minimodels.clip import CLIP
 from minimodels.dinov2 import DINOv2
-from minimodels.errors.aside import write_aside
 from minimodels.pixels.preprocess import CLIP_MEAN, CLIP_STD
 from minimodels.pixels.preprocess_tensor import IMAGENET_MEAN, IMAGENET_STD
 from minimodels.stored import models
@@ -153,7 +152,7 @@ def candidates(path: Path, device: str = "cpu") -> list[Candidate]:
 
     Those trained with patches of 8 pixels read pictures twice as large, so that all look at the same spots.
     """
-    taught, vit = models.open_file(path, device=device), models.load("tiny-vit", device)
+    taught, vit = measures.open_weights(path, DINOv2, device), models.load("tiny-vit", device)
     torch.manual_seed(0)
     fresh = {type(model): type(model)(**model.about["arguments"]).eval().to(device) for model in (taught, vit)}
     return [
@@ -196,8 +195,8 @@ def bars(found: list[dict]) -> list[tuple[str, float, float]]:
     ]
 
 
-def report(path: Path, device: str = "cpu", out: Path | None = None) -> bool:
-    """Print the table and the bars; whether all are reached."""
+def report(path: Path, device: str = "cpu") -> tuple[Any, bool]:
+    """Print the table; give its figures, and whether every bar is met."""
     found = rows(path, device)
     print(f"{COUNT} pairs of scenes, unseen seeds and backgrounds; the best matched patch is on ...")
     print(f"{'':24}{'block':>6}{'pairs':>10}{'right':>9}{'another':>9}{'ground':>9}{'each patch':>12}")
@@ -207,7 +206,4 @@ def report(path: Path, device: str = "cpu", out: Path | None = None) -> bool:
     reached = bars(found)
     for name, value, needed in reached:
         print(f"{'OK  ' if value >= needed else 'MISS'} {name}: {value:.1%}, asked {needed:.1%}")
-    if out is not None:
-        with write_aside(out) as aside:
-            aside.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    return all(value >= needed for _, value, needed in reached)
+    return found, all(value >= needed for _, value, needed in reached)

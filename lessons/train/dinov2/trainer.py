@@ -1,4 +1,4 @@
-"""Train a tiny DINOv2 on Sticker World, no labels, and measure it: `python -m lessons.train dinov2 [--evaluate]`.
+"""A tiny DINOv2 learns from Sticker World without labels: `python -m lessons.train dinov2`.
 
 Caron et al. 2021 (DINO), Zhou et al. 2022 (iBOT), Oquab et al. 2024 (DINOv2), sections 3 and 4, as small as it goes. A
 student sees crops of a scene and says what a teacher would say of other crops of it; the teacher is the student's own
@@ -7,12 +7,9 @@ patch with the teacher's patch that shows the same spot of the scene in the othe
 hidden (iBOT's loss, across crops, so that size, tilt and colour stop to matter).
 """
 
-import argparse
 import copy
 import math
-import sys
-from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,13 +21,11 @@ from lessons.stickers import exams
 from lessons.stickers.scenes import GRID
 from lessons.stickers.splits import VAL
 from lessons.train import loop
+from lessons.train.dinov2 import report
 from minimodels.dinov2 import DINOv2
-from minimodels.errors import UserError
 from minimodels.pixels.preprocess import preprocess_to_dict
 from minimodels.pixels.preprocess_tensor import TensorPreprocess
-from minimodels.stored import embedded
 
-WEIGHTS = embedded.file("tiny-dinov2")
 NUMBERS = {
     **{"image_size": 32, "patch_size": 4, "embed_dim": 128, "depth": 3, "num_heads": 2, "mlp_dim": 512},
     **{"position_offset": 0.0, "antialias": False},
@@ -145,26 +140,27 @@ def agree(student: Float[Tensor, "*batch prototypes"], teacher: Float[Tensor, "*
 # ---------------------------------------------------------------- the run
 
 
-class Trainer:
-    """Student, teacher, optimizers and data of one run; `step(number)` depends on the state and the number alone."""
+class Trainer(loop.Trainer):
+    """A student, the teacher that follows it, and crops of scenes, each seen once."""
 
-    def __init__(self, steps: int, batch: int, device: str = "cpu", compiled: bool = False):
-        self.about = {"steps": steps, "batch": batch, "prototypes": PROTOTYPES, **NUMBERS}
-        self.steps, self.batch, self.device = steps, batch, torch.device(device)
-        torch.manual_seed(0)
+    STEPS, BATCH, EVERY = 3000, 64, 200
+
+    def __init__(self, settings: loop.Settings):
+        super().__init__(settings)
+        self.about |= {"prototypes": PROTOTYPES, **NUMBERS}
         self.student = Seer().to(self.device)
         self.teacher = copy.deepcopy(self.student).requires_grad_(False)
         self.model = nn.ModuleDict({"student": self.student, "teacher": self.teacher})
-        self.encode = torch.compile(self.student.backbone.encode) if compiled else self.student.backbone.encode
+        self.encode = self.faster(self.student.backbone.encode)
         self.optimizers = loop.make_optimizers(self.student, MATRIX_RATE, OTHER_RATE)
 
     def crops(self, number: int) -> tuple[list[Tensor], list[Tensor], Tensor]:
         """Two large and some small crops of this step's scenes, each in its own light; the large ones' views; masks."""
-        scenes = exams.training_scenes(range(number * self.batch, (number + 1) * self.batch), 0.2)
+        scenes = exams.training_scenes(self.scenes(number), 0.2)
         norm = TensorPreprocess(GRID)
         mean, std = (torch.tensor(values).view(3, 1, 1) for values in (norm.mean, norm.std))
         image = (rearrange(torch.from_numpy(scenes.images), "b h w c -> b c h w").float() / 255 - mean) / std
-        dice = torch.Generator().manual_seed(number)
+        dice = self.dice(number)
         views = [draw_views(self.batch, GLOBAL_SIDE, dice) for _ in range(2)]
         small = [draw_views(self.batch, LOCAL_SIDE, dice) for _ in range(LOCALS)]
         large = [recolour(crop(image, view, GLOBAL), dice) for view in views]
@@ -203,17 +199,14 @@ class Trainer:
         return torch.cat(mine).to(self.device), torch.cat(there).to(self.device)
 
     def step(self, number: int) -> dict[str, float]:
-        """One step on scenes number * batch ... (number + 1) * batch - 1."""
+        """One step on scenes that no other step has seen."""
         factor = loop.set_rate(self.optimizers, number, self.steps)
         attention, autocast = loop.fast_step(self.device)
         with attention:
             with autocast:
                 class_loss, patch_loss = self.loss(number)
             (class_loss + patch_loss).backward()
-        nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
-        for optimizer in self.optimizers:
-            optimizer.step()
-            optimizer.zero_grad()
+        loop.update(self.student, self.optimizers)
         self.follow(number)
         return {"loss": (class_loss + patch_loss).item(), "patch_loss": patch_loss.item(), "rate": factor}
 
@@ -226,51 +219,23 @@ class Trainer:
 
     def validate(self) -> dict[str, float]:
         """Best patch on the right object, on the validation split: after each block, plain and hard."""
-        from lessons.train.dinov2 import report
-
         values = {}
         for name, hard in (("plain", False), ("hard", True)):
-            results = report.measure(self.teacher.backbone.eval(), report.pairs(VAL, 100, hard), 1)
+            results = report.measure(self.teacher.backbone, report.pairs(VAL, 100, hard), 1)
             values |= {f"{name}_{layer}": result.right for layer, result in enumerate(results)}
             values[f"{name}_each"] = results[-1].each
         return values
 
+    def trained(self) -> nn.Module:
+        """The teacher, without its heads."""
+        return self.teacher.backbone
 
-def train(arguments: argparse.Namespace) -> None:
-    """Run or resume; a checkpoint and a line in the log every `--every` steps; at the end the teacher's weights."""
-    torch.set_num_threads(arguments.threads)
-    run = Path(arguments.run)
-    trainer = Trainer(arguments.steps, arguments.batch, arguments.device, arguments.compile)
-    loop.run(trainer, run, arguments.every, arguments.minutes)
-    about = {
-        "system": "dinov2",
-        "class": "DINOv2",
-        "arguments": NUMBERS,
-        "preprocess": preprocess_to_dict(TensorPreprocess(GRID)),
-        "trained_on": "Sticker World, split train, without labels",
-    }
-    taught = SimpleNamespace(model=trainer.teacher.backbone, about=trainer.about)
-    loop.publish(Path(arguments.out or run / "model.safetensors"), taught, run, about)
-
-
-def main(words: list[str] | None = None) -> int:
-    """The command line: 0 done, 1 a bar was missed, 2 a mistake in what was given."""
-    parser = argparse.ArgumentParser(prog="python -m lessons.train dinov2", description=__doc__.splitlines()[0])
-    loop.add_options(parser, WEIGHTS, steps=3000, every=200, run="runs/dinov2")
-    parser.set_defaults(batch=64)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="with --evaluate: write the figures there too")
-    arguments = parser.parse_args(words)
-    try:
-        if arguments.evaluate:
-            from lessons.train.dinov2.report import report
-
-            return 0 if report(Path(arguments.evaluate), arguments.device, arguments.json) else 1
-        train(arguments)
-    except (UserError, OSError) as error:
-        print(f"lessons.train.dinov2.trainer: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    def describe(self) -> dict[str, Any]:
+        """What the file of the weights says of itself."""
+        return {
+            "system": "dinov2",
+            "class": "DINOv2",
+            "arguments": NUMBERS,
+            "preprocess": preprocess_to_dict(TensorPreprocess(GRID)),
+            "trained_on": "Sticker World, split train, without labels",
+        }

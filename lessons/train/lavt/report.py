@@ -1,10 +1,9 @@
 """What `python -m lessons.train lavt --evaluate` prints: tiny LAVT on unseen scenes, beside tiny CLIPSeg, the same
 model without its words, and shortcuts."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from lessons.stickers import baselines, refer
 from lessons.stickers.scenes import draw
 from lessons.stickers.splits import HELD_OUT, TEST, Split
 from lessons.train import measures
+from minimodels.lavt import LAVT
 from minimodels.metrics import masks
 from minimodels.stored import models
 
@@ -240,13 +240,13 @@ def make_painters(model, clipseg) -> Painters:
     )
 
 
-def report(path: Path, device: str = "cpu", out: Path | None = None, count: int = 1000) -> bool:
-    """Print the table (and write it as JSON); return whether every bar is met.
+def report(path: Path, device: str = "cpu", count: int = 1000) -> tuple[Any, bool]:
+    """Print the table; give its figures, and whether every bar is met.
 
     Raises:
         UserError: the weights are missing or not a LAVT of ours.
     """
-    model = models.open_file(path, device=device)
+    model = measures.open_weights(path, LAVT, device)
     painters = make_painters(model, models.load("tiny-clipseg"))
     rows, paper = measure(painters, count), paper_measures(painters, count // 2)
     print(EXPLANATION)
@@ -255,8 +255,6 @@ def report(path: Path, device: str = "cpu", out: Path | None = None, count: int 
         told = "" if row.bar is None else f"   >= {row.bar:.0%} {'met' if row.met else 'MISSED'}"
         print(f"{row.name:32}" + "".join(f"{value:>15.1%}" for value in row.values) + told)
     print("as in the paper, all kinds together: " + ", ".join(f"{name} {value:.1%}" for name, value in paper.items()))
-    if out:
-        keys = [column.lower().replace(" ", "_") for column in COLUMNS]
-        table = [{"measure": row.name.strip(), **dict(zip(keys, row.values)), "bar": row.bar} for row in rows]
-        out.write_text(json.dumps({"rows": table, "paper": paper}, indent=1) + "\n", encoding="utf-8")
-    return all(row.met for row in rows)
+    keys = [column.lower().replace(" ", "_") for column in COLUMNS]
+    table = [{"measure": row.name.strip(), **dict(zip(keys, row.values)), "bar": row.bar} for row in rows]
+    return {"rows": table, "paper": paper}, all(row.met for row in rows)

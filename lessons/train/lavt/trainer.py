@@ -1,4 +1,4 @@
-"""Train tiny LAVT on referring expressions, and measure it: `python -m lessons.train lavt [--evaluate]`.
+"""Tiny LAVT learns from referring expressions: `python -m lessons.train lavt`.
 
 Yang et al. 2022, section 4.2, from nothing: neither Swin nor BERT has seen anything before. As in the paper: cross
 entropy with class weights, AdamW, a learning rate that falls as a polynomial of power 0.9. Not as in the paper: Muon
@@ -6,9 +6,8 @@ takes the matrices, which learns several times faster; Dice loss is added, as th
 scene is asked twice, so that the words alone can tell the two masks apart.
 """
 
-import argparse
-import sys
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import torch
@@ -19,14 +18,15 @@ from torch import Tensor, nn
 from lessons.stickers.splits import VAL
 from lessons.train import loop, measures
 from lessons.train.lavt import data as lavt_data
+from lessons.train.lavt import report
 from minimodels.errors import UserError
 from minimodels.lavt import LAVT
 from minimodels.pixels.preprocess import CLIPPreprocess, preprocess_to_dict
 from minimodels.pixels.preprocess_tensor import TensorPreprocess
-from minimodels.stored import embedded, models
+from minimodels.stored import models
+from minimodels.terminal.parser import whole_number
 from minimodels.words.word_piece import WordPieceTokenizer
 
-WEIGHTS = embedded.file("tiny-lavt")
 SIZE = 64  # pixels a side that the model reads
 MODEL = {
     "patch_size": 4,
@@ -135,46 +135,55 @@ def fast_step(device: torch.device):
     return attention, autocast
 
 
-class Trainer:
-    """Model, optimizers and data of one run; `step(number)` depends on nothing but the state and the number."""
+class Trainer(loop.Trainer):
+    """Scenes with two sentences each, seen once."""
+
+    STEPS, BATCH, EVERY = 4000, 64, 300
+    OPTIONS = {
+        "start": {"type": Path, "metavar": "WEIGHTS", "help": "begin with the weights of an earlier run"},
+        "first_scene": {
+            **{"type": whole_number, "default": 0, "metavar": "N"},
+            "help": "begin with this scene, for one that an earlier run has not seen",
+        },
+        "first_phase": {
+            **{"type": int, "default": 0, "choices": range(len(PHASES))},
+            "help": "leave out the phases before this one",
+        },
+        "rate": {"type": loop.positive, "default": 1.0, "help": "factor on the learning rates"},
+    }
 
     def __init__(
         self,
-        steps: int,
-        batch: int,
-        device: str = "cpu",
-        compiled: bool = False,
+        settings: loop.Settings,
         start: Path | None = None,
         first_scene: int = 0,
         first_phase: int = 0,
         rate: float = 1.0,
     ):
-        self.about: dict = {"steps": steps, "batch": batch, "first_scene": first_scene, "first_phase": first_phase}
-        self.about["rate"] = self.rate = rate
+        super().__init__(settings)
+        if self.batch % 2:
+            raise UserError(f"--batch {self.batch}: a scene is asked two sentences; give an even number")
+        self.about |= {"first_scene": first_scene, "first_phase": first_phase, "rate": rate}
+        self.first_scene, self.rate = first_scene, rate
         self.skipped = PHASES[first_phase - 1][0] if first_phase else 0.0  # of the phases, as a share of the steps
-        self.steps, self.batch, self.device = steps, batch, torch.device(device)
         self.tokenizer = WordPieceTokenizer(lavt_data.vocabulary(), context_length=lavt_data.LONGEST)
         self.numbers = MODEL | {"vocab_size": self.tokenizer.vocab_size}
-        torch.manual_seed(0)
         self.model = LAVT(**self.numbers).to(self.device)
-        self.first_scene = first_scene
         if start:
-            self.about["start"] = start.name
+            self.about["start"] = f"{start.parent.name}/{start.name}"
             self.model.load_state_dict(models.open_file(start).state_dict())
         else:
             point_tables(self.model)
         self.model.tokenize = self.tokenizer  # type: ignore[assignment]
         first = self.model.backbone.stages[0]  # knows nothing of the words yet: runs once a scene, not once a sentence
         self.blocks, first.forward = first.forward, self.once_a_scene  # type: ignore[method-assign]
-        if compiled:
+        if self.compiled:
             self.model.compile()
         self.optimizers = make_optimizers(self.model)
 
     def step(self, number: int) -> dict[str, float]:
-        """One step on batch / 2 scenes, from the run's first scene on, each with two sentences."""
-        scenes = self.batch // 2
-        first = self.first_scene + number * scenes
-        pictures, texts, masks = lavt_data.batch(range(first, first + scenes), self.mix(number))
+        """One step on scenes that no other step has seen, each with two sentences."""
+        pictures, texts, masks = lavt_data.batch(self.scenes(number), self.mix(number))
         image = measures.normalized(pictures).to(self.device).repeat_interleave(2, dim=0)  # (B, 3, 64, 64)
         ids, real = (part.to(self.device) for part in self.tokenizer(texts, context_length=lavt_data.LONGEST))
         factor = set_rate(self.optimizers, number, self.steps, self.rate)
@@ -184,11 +193,14 @@ class Trainer:
                 logits = self.model(image, ids, real)
             loss = segmentation_loss(logits.float(), torch.from_numpy(masks).to(self.device))
             loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        for optimizer in self.optimizers:
-            optimizer.step()
-            optimizer.zero_grad()
+        loop.update(self.model, self.optimizers)
         return {"loss": loss.item(), "rate": factor}
+
+    def scenes(self, number: int) -> range:
+        """Half as many as sentences, from the run's first scene on."""
+        count = self.batch // 2
+        first = self.first + self.first_scene + number * count
+        return range(first, first + count)
 
     def mix(self, number: int) -> lavt_data.Mix:
         """What is asked in this step."""
@@ -201,64 +213,20 @@ class Trainer:
 
     def validate(self) -> dict[str, float]:
         """On the validation split: class mIoU, the share of right choices by kind, the share of absent left empty."""
-        from lessons.train.lavt import report
+        return report.brief(self.model, VAL, 150)
 
-        self.model.eval()
-        values = report.brief(self.model, VAL, 150)
-        self.model.train()
-        return values
-
-
-def train(arguments: argparse.Namespace) -> None:
-    """Run or resume; a checkpoint and a line in the log every `--every` steps; at the end the weights in fp16."""
-    torch.set_num_threads(arguments.threads)
-    run = Path(arguments.run)
-    start: dict = {name: getattr(arguments, name) for name in ("start", "first_scene", "first_phase", "rate")}
-    trainer = Trainer(arguments.steps, arguments.batch, arguments.device, arguments.compile, **start)
-    loop.run(trainer, run, arguments.every, arguments.minutes)
-    loop.publish(Path(arguments.out or run / "model.safetensors"), trainer, run, about(trainer))
-
-
-def about(trainer: Trainer) -> dict:
-    """What the weights' file says of itself."""
-    norm = CLIPPreprocess(SIZE)
-    return {
-        "system": "lavt",
-        "class": "LAVT",
-        "arguments": trainer.numbers,
-        "preprocess": preprocess_to_dict(TensorPreprocess(SIZE, mean=norm.mean, std=norm.std)),
-        "tokenizer": {
-            "kind": "wordpiece",
-            "vocabulary": trainer.tokenizer.vocabulary,
-            "context_length": trainer.tokenizer.context_length,
-        },
-        "trained_on": "Sticker World, split train",
-    }
-
-
-def main(words: list[str] | None = None) -> int:
-    """The command line: 0 done, 1 a bar was missed, 2 a mistake in what was given."""
-    parser = argparse.ArgumentParser(prog="python -m lessons.train lavt", description=__doc__.splitlines()[0])
-    loop.add_options(parser, WEIGHTS, steps=4000, every=300, run="runs/lavt")
-    parser.set_defaults(batch=64)
-    add = parser.add_argument
-    add("--start", type=Path, metavar="WEIGHTS", help="begin with the weights of an earlier run")
-    add("--first-scene", type=int, default=0, help="begin with this scene, for one that an earlier run has not seen")
-    add("--first-phase", type=int, default=0, choices=range(len(PHASES)), help="leave out the phases before this one")
-    add("--rate", type=float, default=1.0, help="factor on the learning rates")
-    add("--json", type=Path, metavar="FILE", help="with --evaluate: write the figures there too")
-    arguments = parser.parse_args(words)
-    try:
-        if arguments.evaluate:
-            from lessons.train.lavt.report import report
-
-            return 0 if report(Path(arguments.evaluate), arguments.device, arguments.json) else 1
-        train(arguments)
-    except (UserError, OSError) as error:
-        print(f"lessons.train.lavt.trainer: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    def describe(self) -> dict[str, Any]:
+        """What the file of the weights says of itself."""
+        norm = CLIPPreprocess(SIZE)
+        return {
+            "system": "lavt",
+            "class": "LAVT",
+            "arguments": self.numbers,
+            "preprocess": preprocess_to_dict(TensorPreprocess(SIZE, mean=norm.mean, std=norm.std)),
+            "tokenizer": {
+                "kind": "wordpiece",
+                "vocabulary": self.tokenizer.vocabulary,
+                "context_length": self.tokenizer.context_length,
+            },
+            "trained_on": "Sticker World, split train",
+        }

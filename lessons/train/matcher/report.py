@@ -1,17 +1,11 @@
-"""What Matcher's stages add on Sticker World, and whether it notices that the object is not there.
+"""What `python -m lessons.train matcher --evaluate` prints: what Matcher's stages add on Sticker World.
 
-    python -m lessons.train.matcher.report [--pairs 200] [--json FILE]
-
-Prints the mean IoU of one shot on pairs of unseen scenes, the same without one stage after the other, and how often an
-object that the target does not show is called not found. Exit code 1: a bar was missed.
+The mean IoU of one shot on pairs of unseen scenes, the same without one stage after the other, and how often an object
+that the target does not show is called not found.
 """
 
-import argparse
 import hashlib
-import json
 import random
-import sys
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,13 +15,12 @@ from lessons.stickers.questions import one_shot_pair
 from lessons.stickers.splits import TEST, Split
 from lessons.train.matcher.data import Pair, make_pair
 from minimodels import matcher
-from minimodels.errors import UserError
-from minimodels.errors.aside import write_aside
 from minimodels.matcher import Matcher, Result
-from minimodels.stored import embedded, models, tiny_matcher
+from minimodels.stored import models, tiny_matcher
+from minimodels.terminal.parser import whole_number
 
 BAR = 0.70
-FIGURES = embedded.folder("tiny-matcher") / "figures.json"  # what lesson 5.3 shows
+OPTIONS = {"pairs": {"type": whole_number, "default": 200, "help": "pairs of each kind (default 200)"}}
 STAGES = {
     "matched patches, one way": "no SAM: every nearest patch, painted",
     "matched patches, there and back": "no SAM: every returned patch, painted",
@@ -137,32 +130,16 @@ def weights() -> dict[str, str]:
     return found
 
 
-def main(words: list[str] | None = None) -> int:
-    """The command line: 0 the bar is met, 1 it was missed, 2 a mistake in what was given."""
-    parser = argparse.ArgumentParser(prog="python -m lessons.train.matcher.report", description=__doc__.splitlines()[0])
-    parser.add_argument("--pairs", type=int, default=200, help="pairs of each kind (default 200)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
-    options = parser.parse_args(words)
-    torch.set_num_threads(1)
-    try:
-        model = tiny_matcher.load()
-        figures: dict[str, Any] = {"weights": weights()}
-        for kind in ("easy", "hard"):
-            figures[kind] = measure(model, TEST, options.pairs, kind == "hard")
-        if options.json:
-            with write_aside(options.json) as aside:
-                aside.write_text(json.dumps(figures, indent=1) + "\n")
-    except (UserError, OSError) as error:
-        print(f"lessons.train.matcher.report: {error}", file=sys.stderr)
-        return 2
+def report(device: str = "cpu", pairs: int = 200) -> tuple[dict[str, Any], bool]:
+    """Print the table; give its figures, and whether the bar is met."""
+    model = tiny_matcher.load(device)
+    figures: dict[str, Any] = {"weights": weights()}
+    for kind in ("easy", "hard"):
+        figures[kind] = measure(model, TEST, pairs, kind == "hard")
     for name in STAGES:
         print(f"{name:34} {figures['easy']['iou'][name]:.3f} {figures['hard']['iou'][name]:.3f}   {STAGES[name]}")
     for name in ("found where it is", "not found where it is absent", "told apart"):
         print(f"{name:34} {figures['easy'][name]:.3f} {figures['hard'][name]:.3f}")
     whole = min(figures[kind]["iou"]["whole"] for kind in ("easy", "hard"))
     print(f"one shot mIoU, easy and hard, at least {BAR}: {'met' if whole >= BAR else 'MISSED'}")
-    return 0 if whole >= BAR else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return figures, whole >= BAR

@@ -8,12 +8,16 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from einops import rearrange
 from jaxtyping import Bool, Float
 from scipy import ndimage
 from torch import Tensor
 
 from lessons.stickers.scenes import Dice, draw, random_scene
 from lessons.stickers.splits import TRAIN, Split
+from minimodels.pixels.preprocess import CLIP_MEAN, CLIP_STD
+from minimodels.pixels.preprocess_padded import PaddedPreprocess
+from minimodels.sam import NEGATIVE, POSITIVE
 
 CLICKED, BOXED = 3, 3  # prompts of each kind a scene
 MOST_POINTS = 5  # clicks of one prompt
@@ -21,6 +25,9 @@ PART, GROUP, GROUND = 0.15, 0.12, 0.08  # how often a click means less, more, or
 ALIKE = 40  # levels of each colour by which the pixels of one patch may differ from the one clicked
 LEAST = 12  # visible pixels of anything that is asked for
 ASIDE = 4 * 10**11  # prompts are drawn from seeds of a split that its scenes do not reach
+SIZE = 64  # pixels a side
+PREPROCESS = PaddedPreprocess(SIZE, mean=tuple(255 * mean for mean in CLIP_MEAN), std=tuple(255 * s for s in CLIP_STD))
+MEAN, STD = (torch.tensor(numbers).view(3, 1, 1) for numbers in (PREPROCESS.mean, PREPROCESS.std))
 
 
 class Asked(NamedTuple):
@@ -33,16 +40,21 @@ class Asked(NamedTuple):
     boxed: Bool[Tensor, "scenes boxed height width"]
 
 
+def normalized(images) -> Float[Tensor, "batch 3 height width"]:
+    """Pictures (B, H, W, 3) uint8 as the model reads them; they need no padding, they have its size."""
+    return (rearrange(torch.from_numpy(images), "b h w c -> b c h w").float() - MEAN) / STD
+
+
 def scene(number: int, split: Split = TRAIN) -> tuple[np.ndarray, np.ndarray]:
     """Picture (64, 64, 3) uint8 and owner of each pixel of scene `number`: one to four stickers, every third hard."""
     dice = Dice(split.seed(number))
     return draw(random_scene(dice, split, dice.between(1, 4), hard=number % 3 == 0))
 
 
-def batch(first: int, count: int, points: int, split: Split = TRAIN) -> Asked:
-    """Scenes `first` ... `first + count - 1`, each prompt by `points` clicks or by a box."""
+def batch(numbers: range, points: int, split: Split = TRAIN) -> Asked:
+    """Scenes by their numbers, each prompt by `points` clicks or by a box."""
     images, clicks, clicked, boxes, boxed = [], [], [], [], []
-    for number in range(first, first + count):
+    for number in numbers:
         picture, owner = scene(number, split)
         chance = np.random.Generator(np.random.PCG64(split.seed(ASIDE + number)))
         images.append(picture)
@@ -54,7 +66,7 @@ def batch(first: int, count: int, points: int, split: Split = TRAIN) -> Asked:
             mask, _ = meant(chance, picture, owner, alone=False)
             boxed.append(mask)
             boxes.append(shaken(chance, box_of(mask)))
-    size = images[0].shape[:2]
+    count, size = len(images), images[0].shape[:2]
     return Asked(
         np.stack(images),
         torch.tensor(np.array(clicks), dtype=torch.float32).view(count, CLICKED, points, 2),
@@ -128,3 +140,27 @@ def middle(mask: np.ndarray) -> tuple[int, int]:
     depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
     y, x = divmod(int(depth.argmax()), mask.shape[1])
     return x, y
+
+
+# section: correct
+def correct(
+    answer: Bool[Tensor, "scenes prompts height width"],
+    wanted: Bool[Tensor, "scenes prompts height width"],
+    chance: torch.Generator,
+) -> tuple[Float[Tensor, "scenes prompts 1 2"], Tensor]:
+    """One more click (x, y) where the answer is wrong, label 1 where it misses and 0 where it spills over.
+
+    A perfect answer gets another click inside.
+    """
+    wrong = (answer != wanted).flatten(0, 1).flatten(1).float().cpu()  # (B P, H W)
+    inside = wanted.flatten(0, 1).flatten(1).float().cpu()
+    weights = torch.where(wrong.any(dim=1, keepdim=True), wrong, inside)
+    place = torch.multinomial(weights, 1, generator=chance)  # (B P, 1)
+    label = torch.where(inside.gather(1, place) > 0, POSITIVE, NEGATIVE)
+    width = answer.shape[-1]
+    point = torch.stack([place % width, place // width], dim=-1).float()  # (B P, 1, 2)
+    shape = answer.shape[:2]
+    return point.unflatten(0, shape).to(answer.device), label.unflatten(0, shape).to(answer.device)
+
+
+# end: correct

@@ -1,21 +1,38 @@
 """What `python -m lessons.train sam --evaluate` prints: tiny SAM on unseen scenes, beside simple rules."""
 
-import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lessons.stickers.splits import HELD_OUT, TEST, Split
+from lessons.train import measures
 from lessons.train.sam import data as sam_data
-from lessons.train.sam import trainer as sam
-from minimodels.sam import POSITIVE
-from minimodels.stored import models
+from minimodels.sam import POSITIVE, SAM
 
 PIECE = 64  # prompts at a time
+
+
+def mask_iou(masks: Bool[Tensor, "*masks height width"], wanted: Bool[Tensor, "*masks height width"]) -> Tensor:
+    """Intersection over union; 0 where both are empty."""
+    both, either = (masks & wanted).sum(dim=(-2, -1)), (masks | wanted).sum(dim=(-2, -1))
+    return both / either.clamp(min=1)
+
+
+def enlarge(logits: Float[Tensor, "scenes prompts masks fine_h fine_w"]) -> Tensor:
+    """Masks at the scene's size, as `SAM.enlarge` makes them."""
+    large = F.interpolate(logits.flatten(0, 1), (sam_data.SIZE, sam_data.SIZE), mode="bilinear", align_corners=False)
+    return large.unflatten(0, logits.shape[:2])
+
+
+def take(logits: Float[Tensor, "scenes prompts masks height width"], which: Int[Tensor, "scenes prompts"]) -> Tensor:
+    """One mask of each prompt, (B, P, H, W)."""
+    place = which[:, :, None, None, None].expand(-1, -1, 1, *logits.shape[-2:])
+    return logits.gather(2, place)[:, :, 0]
 
 
 class Exam(NamedTuple):
@@ -67,7 +84,7 @@ class Answers(NamedTuple):
 def ask(model, exam: Exam, *, points: Tensor | None = None, boxes: Tensor | None = None, multimask: bool) -> Answers:
     """Each sticker prompted once."""
     device = next(model.parameters()).device
-    embeddings = torch.cat([model.encode(sam.normalized(part).to(device)) for part in pieces(exam.images)])
+    embeddings = torch.cat([model.encode(sam_data.normalized(part).to(device)) for part in pieces(exam.images)])
     true, predicted = [], []
     for which in torch.arange(len(exam.scene)).split(PIECE):
         prompt: dict = {}
@@ -77,7 +94,7 @@ def ask(model, exam: Exam, *, points: Tensor | None = None, boxes: Tensor | None
         if boxes is not None:
             prompt["boxes"] = boxes[which][:, None].to(device)
         logits, iou = model.decode(embeddings[exam.scene[which]], **prompt, multimask=multimask)
-        true.append(sam.iou(sam.enlarge(logits)[:, 0] > 0, exam.masks[which].to(device)[:, None]).cpu())
+        true.append(mask_iou(enlarge(logits)[:, 0] > 0, exam.masks[which].to(device)[:, None]).cpu())
         predicted.append(iou[:, 0].cpu())
     return Answers(torch.cat(true), torch.cat(predicted))
 
@@ -114,7 +131,7 @@ def by_colour(exam: Exam) -> Tensor:
     everywhere = np.ones(exam.masks.shape[1:], dtype=bool)
     pictures, places = exam.images[exam.scene.numpy()], exam.middles.int().tolist()
     found = [sam_data.patch(picture, everywhere, (x, y)) for picture, (x, y) in zip(pictures, places)]
-    return sam.iou(torch.from_numpy(np.stack(found)), exam.masks)
+    return mask_iou(torch.from_numpy(np.stack(found)), exam.masks)
 
 
 def by_box(exam: Exam) -> Tensor:
@@ -123,7 +140,7 @@ def by_box(exam: Exam) -> Tensor:
     x0, y0, x1, y1 = (side[:, None, None] for side in exam.boxes.unbind(dim=1))
     across, down = (x1 - x0 + 1) / 2, (y1 - y0 + 1) / 2
     inside = ((x - (x0 + x1) / 2) / across) ** 2 + ((y - (y0 + y1) / 2) / down) ** 2 <= 1
-    return sam.iou(inside, exam.masks)
+    return mask_iou(inside, exam.masks)
 
 
 @torch.no_grad()
@@ -132,15 +149,15 @@ def clicks_in_turn(model, exam: Exam, rounds: int) -> list[float]:
     device, chance = next(model.parameters()).device, torch.Generator().manual_seed(0)
     totals = [0.0] * rounds
     for which in torch.arange(len(exam.scene)).split(PIECE):
-        embedding = model.encode(sam.normalized(exam.images[exam.scene[which].numpy()]).to(device))
+        embedding = model.encode(sam_data.normalized(exam.images[exam.scene[which].numpy()]).to(device))
         wanted, points = exam.masks[which][:, None].to(device), exam.middles[which][:, None, None].to(device)
         labels, mask = torch.full((len(which), 1, 1), POSITIVE, device=device), None
         for number in range(rounds):
             logits, iou = model.decode(embedding, points, labels, mask=mask, multimask=None)
-            mask = sam.take(logits, iou.argmax(dim=-1))
-            answer = sam.enlarge(mask[:, :, None])[:, :, 0] > 0
-            totals[number] += sam.iou(answer, wanted).sum().item()
-            point, label = sam.correct(answer, wanted, chance)
+            mask = take(logits, iou.argmax(dim=-1))
+            answer = enlarge(mask[:, :, None])[:, :, 0] > 0
+            totals[number] += mask_iou(answer, wanted).sum().item()
+            point, label = sam_data.correct(answer, wanted, chance)
             points, labels = torch.cat([points, point], dim=2), torch.cat([labels, label], dim=2)
     return [total / len(exam.scene) for total in totals]
 
@@ -175,13 +192,13 @@ def means(*values: Tensor) -> list[float]:
     return [value.mean().item() for value in values]
 
 
-def report(path: Path, device: str = "cpu", out: Path | None = None, count: int = 500) -> bool:
-    """Print the table (and write it as JSON); return whether every bar is met.
+def report(path: Path, device: str = "cpu", count: int = 500) -> tuple[Any, bool]:
+    """Print the table; give its figures, and whether every bar is met.
 
     Raises:
         UserError: the weights are missing or not a SAM of ours.
     """
-    model = models.open_file(path, device=device)
+    model = measures.open_weights(path, SAM, device)
     torch.manual_seed(0)
     untrained = type(model)(**model.about["arguments"]).eval().to(device)  # type: ignore[index]
     rows, met = measure(model, untrained, count), True
@@ -192,7 +209,5 @@ def report(path: Path, device: str = "cpu", out: Path | None = None, count: int 
         told = "" if bar is None else f">= {bar:.2f} {'met' if ours >= bar else 'MISSED'}"
         cells = ["" if value is None else f"{value:.3f}" for value in (none, rule)]
         print(f"{name:60}{ours:>9.3f}{cells[0]:>11}{cells[1]:>13}   {told}")
-    if out:
-        keys = ("measure", "tiny_sam", "untrained", "simple_rule", "bar")
-        out.write_text(json.dumps([dict(zip(keys, row)) for row in rows], indent=1) + "\n", encoding="utf-8")
-    return met
+    keys = ("measure", "tiny_sam", "untrained", "simple_rule", "bar")
+    return [dict(zip(keys, row)) for row in rows], met
