@@ -20,8 +20,6 @@ from minimodels.errors import UserError
 
 NewModule = Callable[[], nn.Module]  # a class such as nn.GELU: called without arguments, it makes the module
 
-FEW_ROWS, PIECES = range(3, 13), 32  # where pieces won when measured, by 1.5 at 7 rows, with the same bits
-
 
 class QuickGELU(nn.Module):
     """x * sigmoid(1.702 x), the approximation of GELU in OpenAI's CLIP (Hendrycks and Gimpel 2016, section 2).
@@ -32,23 +30,6 @@ class QuickGELU(nn.Module):
 
     def forward(self, x: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
         return x * torch.sigmoid(1.702 * x)
-
-
-class Linear(nn.Linear):
-    """x W^T + b as in torch, and on a CPU without gradients also fast for a handful of tokens (one caption).
-
-    torch's matrix product copies the whole of W into another order before it multiplies, which for few rows is most of
-    the work. Cut into `PIECES` groups of rows, each a small product of its own, W is read once and not copied.
-    """
-
-    def forward(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch out"]:
-        rows = x.numel() // self.in_features
-        if x.device.type != "cpu" or torch.is_grad_enabled() or rows not in FEW_ROWS or self.out_features % PIECES:
-            return super().forward(x)
-        groups = rearrange(self.weight, "(piece out) dim -> piece dim out", piece=PIECES)
-        parts = torch.bmm(x.reshape(1, rows, -1).expand(PIECES, -1, -1), groups)  # (PIECES, rows, out / PIECES)
-        product = rearrange(parts, "piece row out -> row (piece out)").view(*x.shape[:-1], -1)  # (..., out)
-        return product if self.bias is None else product + self.bias
 
 
 class Attention(nn.Module):
@@ -75,8 +56,8 @@ class Attention(nn.Module):
         self.num_heads = num_heads
         self.head_dim = embed_dim // num_heads
         self.causal = causal
-        self.qkv = Linear(embed_dim, 3 * embed_dim, bias=qkv_bias)
-        self.out_proj = Linear(embed_dim, embed_dim)
+        self.qkv = nn.Linear(embed_dim, 3 * embed_dim, bias=qkv_bias)
+        self.out_proj = nn.Linear(embed_dim, embed_dim)
 
     def forward(
         self, x: Float[Tensor, "batch tokens dim"], mask: Bool[Tensor, "#batch #heads #tokens tokens"] | None = None
@@ -118,9 +99,9 @@ class MLP(nn.Module):
 
     def __init__(self, embed_dim: int, mlp_dim: int, *, activation: NewModule = nn.GELU):
         super().__init__()
-        self.fc1 = Linear(embed_dim, mlp_dim)
+        self.fc1 = nn.Linear(embed_dim, mlp_dim)
         self.activation = activation()
-        self.fc2 = Linear(mlp_dim, embed_dim)
+        self.fc2 = nn.Linear(mlp_dim, embed_dim)
 
     def forward(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
         return self.fc2(self.activation(self.fc1(x)))

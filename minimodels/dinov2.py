@@ -18,7 +18,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from minimodels.blocks import Block, Linear, split_patches
+from minimodels.blocks import Block, split_patches
 from minimodels.errors import UserError
 
 NORM_EPS = 1e-6
@@ -32,8 +32,8 @@ class SwiGLU(nn.Module):
 
     def __init__(self, embed_dim: int, mlp_dim: int):
         super().__init__()
-        self.gate_value = Linear(embed_dim, 2 * mlp_dim)
-        self.out_proj = Linear(mlp_dim, embed_dim)
+        self.gate_value = nn.Linear(embed_dim, 2 * mlp_dim)
+        self.out_proj = nn.Linear(mlp_dim, embed_dim)
 
     def forward(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
         gate, value = self.gate_value(x).chunk(2, dim=-1)  # (B, T, mlp_dim) each
@@ -59,8 +59,8 @@ class ScaledBlock(Block):
     def forward(
         self, x: Float[Tensor, "batch tokens dim"], mask: Bool[Tensor, "#batch #heads #tokens tokens"] | None = None
     ) -> Float[Tensor, "batch tokens dim"]:
-        x = torch.addcmul(x, self.scale1, self.attn(self.norm1(x), mask))  # x + scale1 * attention, in one pass
-        return torch.addcmul(x, self.scale2, self.mlp(self.norm2(x)))
+        x = x + self.scale1 * self.attn(self.norm1(x), mask)
+        return x + self.scale2 * self.mlp(self.norm2(x))
 
 
 class Features(NamedTuple):

@@ -113,7 +113,7 @@ class WindowAttention(Attention):
         self, windows: int, seen: Bool[Tensor, "map_windows tokens tokens"] | None
     ) -> Float[Tensor, "#windows heads tokens tokens"]:
         """What is added to the scores: the table's number, and -inf (-100 in the official code) where not `seen`."""
-        bias = rearrange(self.relative_bias_table[self.index], "i j heads -> 1 heads i j").contiguous()  # faster below
+        bias = rearrange(self.relative_bias_table[self.index], "i j heads -> 1 heads i j")
         if seen is None:
             return bias
         wall = rearrange(seen.to(bias.dtype), "w i j -> w 1 i j").log()  # 0 where seen, -inf elsewhere

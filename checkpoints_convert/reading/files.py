@@ -19,13 +19,13 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from checkpoints_convert.reading.archives import EXPECTED, read_legacy, read_zip
 from checkpoints_convert.reading.pickles import Damaged, Refused
 from minimodels.errors import UserError
 from minimodels.errors.aside import write_aside
+from minimodels.stored.aligned import save_aligned
 
 AGAIN = "Fetch it again"
 # Which dictionary of a checkpoint is the model, when several hold tensors.
@@ -172,24 +172,12 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Map
     with write_aside(path) as aside:
         try:
             if path.suffix == ".safetensors":
-                save_file(_separate(tensors), aside, metadata=dict(metadata) if metadata else None)
+                save_aligned(tensors, aside, metadata)
             else:
                 torch.save({name: _compact(tensor.detach()) for name, tensor in tensors.items()}, aside)
-        except (SafetensorError, RuntimeError) as error:
+        except RuntimeError as error:
             reason = str(error).splitlines()[0]
             raise UserError(f"cannot write {path}: {reason}. Free some space or choose another folder.") from error
-
-
-def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Contiguous tensors on the CPU of which no two share memory, as safetensors wants them."""
-    seen: set[int] = set()
-    out = {}
-    for name, tensor in tensors.items():
-        tensor = tensor.detach().cpu().contiguous()
-        place = tensor.untyped_storage().data_ptr()
-        out[name] = tensor.clone() if place in seen and tensor.numel() else tensor
-        seen.add(place)
-    return out
 
 
 def _compact(tensor: Tensor) -> Tensor:

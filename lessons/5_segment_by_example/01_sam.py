@@ -323,7 +323,7 @@ print(f"tables: {tuple(attention.rel_h.shape)} and "
 # %% [markdown]
 # Attention over 4,096 tokens is where the encoder's memory goes: for one picture, the scores of 12 heads are 12 x 4096 x
 # 4096 numbers, 0.8 GB in float32, and the bias is as large again. Nothing forces anybody to hold all heads at once. Ours
-# takes a few at a time, on this size one; that needs a twelfth of the memory, and on a CPU it is even faster.
+# takes a few at a time, on this size one; that needs a twelfth of the memory.
 #
 # Most blocks look inside windows of 14 x 14 tokens instead. 64 is no multiple of 14, so the grid is padded to 70, **with
 # zeros in front of the projection**: a padded token's q, k and v are the biases, and real tokens do attend to it. Who

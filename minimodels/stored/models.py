@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -20,6 +19,7 @@ from minimodels.errors import UserError
 from minimodels.errors.aside import write_aside
 from minimodels.pixels.preprocess import Preprocess
 from minimodels.stored import embedded
+from minimodels.stored.aligned import save_aligned
 from minimodels.stored.classes import model_class, preprocess_class
 from minimodels.words.byte_pair import BytePairTokenizer
 from minimodels.words.word_piece import WordPieceTokenizer
@@ -156,7 +156,7 @@ def tokenizer_from_dict(about: dict[str, Any]) -> Callable[..., Any]:
 
 
 def save(path: str | Path, model: nn.Module, about: dict[str, Any], dtype: torch.dtype | None = None) -> None:
-    """Write a model whole or not at all.
+    """Write a model whole or not at all, its tensors aligned (`minimodels.stored.aligned`).
 
     Args:
         path: the .safetensors file.
@@ -167,13 +167,10 @@ def save(path: str | Path, model: nn.Module, about: dict[str, Any], dtype: torch
             is an embedded model unchanged is not stored again: "borrowed" {"clip.": "tiny-clip"} says where it lies.
         dtype: convert floating tensors (torch.float16 for the embedded models); None keeps them.
     """
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    state: dict[str, Tensor] = model.state_dict()
     if dtype is not None:
         state = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in state.items()}
     state = {name: tensor for name, tensor in state.items() if not name.startswith(tuple(about.get("borrowed", ())))}
     text = {key: json.dumps(value) if key in JSON_KEYS else str(value) for key, value in about.items()}
     with write_aside(path) as aside:
-        try:
-            save_file(state, aside, metadata=text)
-        except SafetensorError as error:
-            raise UserError(f"cannot write {path}: {error}. Free some space or choose another folder.") from error
+        save_aligned(state, aside, metadata=text)

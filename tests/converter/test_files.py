@@ -1,6 +1,7 @@
 """Checkpoint files: every format read right, nothing in them run, one clear sentence for each kind of wrong file."""
 
 import argparse
+import errno
 import json
 import os
 import pickle
@@ -472,11 +473,11 @@ class TestWriting:
         """The writer fails half-way: the old file stays, the new one vanishes, one sentence says why."""
         write_tensors(tmp_path / f"a{suffix}", {"w": torch.ones(1)})
 
-        def full(value, path, **options):
+        def full(value, path, *options):
             Path(path).write_bytes(b"half")
-            raise files.SafetensorError("I/O error: No space left on device (os error 28)")
+            raise OSError(errno.ENOSPC, "No space left on device")
 
-        monkeypatch.setattr(files, "save_file", full)
+        monkeypatch.setattr(files, "save_aligned", full)
         monkeypatch.setattr(files.torch, "save", full)
         with pytest.raises(UserError, match="cannot write .*No space left on device.*Free some space"):
             write_tensors(tmp_path / f"a{suffix}", {"w": torch.zeros(1)})

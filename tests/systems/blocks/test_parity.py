@@ -11,7 +11,7 @@ from torch import nn
 from checkpoints_convert.proof.compare import compare, difference
 from checkpoints_convert.proof.verify import redraw_all
 from checkpoints_convert.tables.rules import Table
-from minimodels.blocks import MLP, Attention, Block, Linear, PostNormBlock, QuickGELU, resize_positions, split_patches
+from minimodels.blocks import MLP, Attention, Block, PostNormBlock, QuickGELU, resize_positions, split_patches
 from minimodels.errors import UserError
 
 pytestmark = pytest.mark.parity
@@ -201,19 +201,3 @@ def test_positions_are_resized_as_a_picture(antialias):
         expected = F.interpolate(picture, size=(6, 2), mode="bicubic", align_corners=False, antialias=antialias)
         torch.testing.assert_close(resized[:, channel], expected.flatten(), **EXACT)
     torch.testing.assert_close(resize_positions(pos, (3, 4), (3, 4), antialias=antialias), pos, **EXACT)
-
-
-@pytest.mark.parametrize("rows", [1, 3, 7, 12, 13, 40])
-@pytest.mark.parametrize("bias", [True, False])
-def test_products_of_few_rows_equal_torch(rows, bias):
-    """Without gradients a few rows go through another kernel; with gradients, and for many rows, torch's own runs."""
-    torch.manual_seed(rows)
-    ours = Linear(48, 64, bias=bias).double()
-    x = torch.randn(1, rows, 48).double()
-    expected = F.linear(x, ours.weight, ours.bias)
-    with torch.no_grad():
-        torch.testing.assert_close(ours(x), expected, **EXACT)
-    torch.testing.assert_close(ours(x), expected, **EXACT)
-    wrong = Linear(48, 64, bias=bias).double()
-    with torch.no_grad(), pytest.raises(AssertionError):
-        torch.testing.assert_close(wrong(x), expected, **EXACT)
