@@ -192,7 +192,10 @@ def from_config(config: Mapping[str, Any]) -> dict[str, Any]:
 def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Mapping[str, Any]) -> dict[str, Any]:
     """The official evaluation's preprocessing (shorter side 256 bicubic, centre 224), or what a config beside says."""
     if "preprocessor_config" in beside:
-        return {"preprocess": preprocess_to_dict(TransformersPreprocess.from_config(beside["preprocessor_config"]))}
+        config = beside["preprocessor_config"]
+        if config.get("image_processor_type", "").startswith("BitImageProcessor"):  # CLIP's by another name
+            config = {**config, "image_processor_type": "CLIPImageProcessor"}
+        return {"preprocess": preprocess_to_dict(TransformersPreprocess.from_config(config))}
     config = beside.get("config", {}).get("pretrained_cfg", {})
     if format_name == "timm" and config:
         numbers: dict[str, Any] = {key: config[key] for key in ("crop_pct", "interpolation") if key in config}

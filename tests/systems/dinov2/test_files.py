@@ -7,10 +7,12 @@ from checkpoints_convert import build, export, load
 from checkpoints_convert.proof.compare import difference
 from checkpoints_convert.proof.suite import reference_named
 from checkpoints_convert.proof.verify import redraw_all
+from checkpoints_convert.tables.dinov2 import SYSTEM
 from minimodels.errors import UserError
 from minimodels.pixels.preprocess import preprocess_to_dict
 from minimodels.pixels.preprocess_tensor import TensorPreprocess
 from minimodels.stored import models
+from tests.benchmarks.pixels import picture
 from tests.systems.dinov2.small import KINDS, SMALL, pictures, small
 
 
@@ -115,3 +117,25 @@ def test_wrong_files_are_told_whole():
         from checkpoints_convert.tables.dinov2 import from_config
 
         from_config({"model_type": "dinov2", "layer_norm_eps": 1e-12, "num_attention_heads": 3})
+
+
+@pytest.mark.parametrize("size", [(300, 452), (97, 64)])
+def test_pixels_equal_the_hub_processors(size):
+    """facebook/dinov2-*'s preprocessor_config.json names transformers' BitImageProcessor."""
+    from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
+
+    config = {
+        **{
+            "image_processor_type": "BitImageProcessor",
+            "do_center_crop": True,
+            "crop_size": {"height": 224, "width": 224},
+        },
+        **{"do_resize": True, "size": {"shortest_edge": 256}, "resample": 3, "do_convert_rgb": True},
+        **{"do_rescale": True, "rescale_factor": 0.00392156862745098, "do_normalize": True},
+        **{"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]},
+    }
+    beside = {"preprocessor_config": config}
+    ours = models.preprocess_from_dict(SYSTEM.surroundings({}, "transformers", beside)["preprocess"])
+    theirs = BitImageProcessorPil(**{key: value for key, value in config.items() if key != "image_processor_type"})
+    image = picture("RGB", *size)
+    assert torch.equal(ours(image), torch.as_tensor(theirs(image)["pixel_values"][0]))
