@@ -128,6 +128,22 @@ def test_every_model_has_a_limit():
     assert not models - limits().keys()
 
 
+def test_no_imports_in_a_circle():
+    """Not at the top of a file and not inside a function: what each module needs lies below it."""
+    known = {dotted(file): file for file in python_files(*PACKAGES)}
+    needs = {name: {module for module, _, _ in imports(file, known) if module in known} for name, file in known.items()}
+    while free := [name for name, needed in needs.items() if not needed & needs.keys()]:  # needs no other any more
+        needs = {name: needed for name, needed in needs.items() if name not in free}
+    while unasked := needs.keys() - set().union(*needs.values()):  # above a circle, in none
+        needs = {name: needed for name, needed in needs.items() if name not in unasked}
+    assert not needs, f"in a circle: {', '.join(sorted(needs))}"
+
+
+def dotted(file: Path) -> str:
+    """The name of a module by its file."""
+    return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
 def test_no_folder_is_crowded():
     """Whoever opens a folder sees what is in it."""
     entries: dict[str, set[str]] = {}
