@@ -10,20 +10,12 @@ from torch import Tensor, nn
 
 from checkpoints_convert.proof.mutants import Change, Mutant, StandIn, each, inside, methods, put
 from checkpoints_convert.proof.mutants import blocks as wrong
-from checkpoints_convert.proof.mutants.swin import RIGHT_BEFORE_DOWN, look_shrunk, looking
+from checkpoints_convert.proof.mutants.swin import RIGHT_BEFORE_DOWN, fits_not_shifted, look_shrunk, looking
 from minimodels import lavt
 from minimodels.lavt import LAVT, PWAM, DecoderStep, LanguageGate
 from minimodels.swin import SwinBlock
 
 Bend = Callable[[Tensor], Tensor]
-
-# ---------------------------------------------------------------- Swin
-
-
-def fits_not_shifted(block: Any, h: int, w: int) -> int:
-    """No shift where the map fits into one window."""
-    return 0 if min(h, w) <= block.window_size else block.shift
-
 
 # ---------------------------------------------------------------- PWAM and gate
 

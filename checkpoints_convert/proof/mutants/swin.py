@@ -85,6 +85,11 @@ def look_shrunk(block: Any, x: Tensor) -> Tensor:
     return found
 
 
+def fits_not_shifted(block: Any, h: int, w: int) -> int:
+    """No shift where the map fits into one window, the classifier's rule."""
+    return 0 if min(h, w) <= block.window_size else block.shift
+
+
 def even_blocks_shifted(block: Any) -> None:
     """The shift in the other half of the blocks."""
     block.shift = 0 if block.shift else block.window_size // 2
@@ -163,7 +168,7 @@ CHANGES: dict[str, Change | StandIn] = {
 }
 BACKBONE_CHANGES: dict[str, Change] = {
     "window shrunk on small maps": methods(SwinBlock, look_around=look_shrunk),
-    "no shift where the map fits": methods(SwinBlock, shift_here=FittedBlock.shift_here),
+    "no shift where the map fits": methods(SwinBlock, shift_here=fits_not_shifted),
     "padding masked": looking(seen="no padding"),
     "padded after the roll": looking(pad="after the roll"),
     "padded at the left and top": looking(pad="left and top"),
