@@ -47,8 +47,7 @@ found = {
     "golden": said("tests.golden", "tests/golden/pebble/tiny", "tests/golden/pebble/keys"),
     "report": said("tests.report", "--only", "pebble"),
     "trainers": said("lessons.train", "--help"),
-    "train": said("lessons.train", "pebble", "--steps", "2", "--out", "run"),
-    "trained": said("lessons.train", "pebble", "--steps", "2"),
+    "train": said("lessons.train", "pebble", "--steps", "2"),
     "lessons": said("lessons", "list"),
 }
 from lessons.book import hook
@@ -59,7 +58,7 @@ config = hook.on_config({})
 found["navigation"] = 0, json.dumps(config["nav"])
 found["benchmarks"] = 0, " ".join(work.name for work in works())
 found["load"] = 0, type(minimodels.load("tiny-pebble")).__name__
-found["trained"] = 0, type(models.open_file("run/model.safetensors")).__name__
+found["trained"] = 0, type(models.open_file("runs/pebble/model.safetensors")).__name__
 print(json.dumps(found))
 """
 
@@ -145,8 +144,7 @@ def answers(copy):
         ("golden", 0, ["OK    out.logits", "6 official names become our 6 tensors", "ours 39, official 39"]),
         ("report", 0, ["Pebble beside golden", "| Pebble | plain |", "| Pebble | golden |", "| ViT | timm |"]),
         ("trainers", 0, ["pebble"]),
-        ("train", 0, ["loss"]),
-        ("trained", 0, ["wrote runs/pebble/model.safetensors", "step 2"]),
+        ("train", 0, ["wrote runs/pebble/model.safetensors", "step 2"]),
         ("lessons", 0, ["2.99", "Pebble: a colour is a class", "2.99.1", "The mean colour"]),
         ("navigation", 0, ["lessons/2_transformers/99_pebble.md", "reference/api/minimodels/pebble.md"]),
         ("navigation", 0, ["reference/api/checkpoints_convert/tables/pebble.md"]),
