@@ -17,7 +17,6 @@ import torch
 import torch.nn.functional as F
 from einops import einsum, rearrange
 from jaxtyping import Float, Shaped
-from scipy import ndimage
 from torch import Tensor
 
 from minimodels.blocks import Block
@@ -177,6 +176,8 @@ def contour_line(mask: Shaped[Tensor, "*batch height width"]) -> Shaped[Tensor, 
     """
     if mask.ndim == 3:
         return torch.stack([contour_line(one) for one in mask])
+    from scipy import ndimage  # slow to import
+
     solid = torch.from_numpy(ndimage.binary_fill_holes((mask != 0).cpu().numpy())).to(mask.device)  # (H, W)
     ringed = F.pad(solid, (1, 1, 1, 1))
     buried = ringed[:-2, 1:-1] & ringed[2:, 1:-1] & ringed[1:-1, :-2] & ringed[1:-1, 2:]

@@ -19,7 +19,6 @@ from einops import rearrange, repeat
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 from PIL import Image
-from scipy import ndimage
 from torch import Tensor
 
 from minimodels.pixels.preprocess_padded import PaddedPreprocess
@@ -114,6 +113,8 @@ def clean(mask: ndarray, area: int, *, holes: bool) -> tuple[ndarray, bool]:
 
     Regions touch over edges and corners. Where all islands are too small, the largest stays.
     """
+    from scipy import ndimage  # slow to import
+
     regions, count = ndimage.label(mask ^ holes, EIGHT_NEIGHBOURS)
     areas = np.bincount(regions.ravel(), minlength=count + 1)[1:]
     small = np.flatnonzero(areas < area) + 1

@@ -39,6 +39,12 @@ def test_an_answer_loads_what_it_needs(root, tmp_path):
     assert loaded(root, [*words, "--model", model], ("ot", "sympy", "torch._dynamo", "timm", "transformers")) == []
 
 
+def test_segmenting_loads_what_it_needs(root, tmp_path):
+    words = ["segment", paint(tmp_path / "a.png"), "a cat", "-o", tmp_path / "out.png"]
+    assert loaded(root, words, (*SLOW, "torch")) == ["torch"]
+    assert (tmp_path / "out.png").is_file()
+
+
 def test_building_a_model_loads_no_compiler(root):
     code = f"import sys, minimodels\nfor name in {embedded.names()}:\n    minimodels.load(name)\n"
     code += "    print(name, 'torch._dynamo' in sys.modules, 'sympy' in sys.modules)"
