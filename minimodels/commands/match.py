@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from minimodels import matcher
 from minimodels.clip import CLIP
-from minimodels.dinov2 import DINOv2
 from minimodels.errors import UserError
 from minimodels.matcher import Matcher, Result
 from minimodels.pixels.drawing import COLOURS, overlay, picture_sheet
@@ -174,7 +173,7 @@ def check_parts(names: Sequence[str], features: nn.Module, sam: nn.Module) -> No
     Raises:
         UserError: they are something else.
     """
-    if not isinstance(features, DINOv2 | CLIP | ViT):
+    if not (hasattr(features, "patch_features") or isinstance(features, CLIP | ViT)):
         raise UserError(f"{names[0]} is a {type(features).__name__}, which has no patches to compare; DINOv2 is first")
     if not isinstance(sam, SAM):
         raise UserError(f"{names[1]} is a {type(sam).__name__}, which draws no masks of points; SAM comes second")

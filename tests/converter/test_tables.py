@@ -141,7 +141,7 @@ def test_one_of_ours_given_twice():
 OWN_REFERENCES = [reference for reference in all_references() if reference.system in ("vit", "clip")]
 
 
-@pytest.mark.parametrize("reference", OWN_REFERENCES, ids=lambda r: f"{r.model}, {r.library}")
+@pytest.mark.parametrize("reference", all_references(), ids=lambda r: f"{r.model}, {r.library}")
 def test_one_error_lists_everything(reference):
     """Unknown, missing and misshapen tensors are told in one message."""
     tensors = redraw_all(reference.build(**reference.tiny)).state_dict()
