@@ -179,13 +179,14 @@ plt.show()
 # from a corner of a scene it has to guess what the teacher saw in a large part of it.
 
 # %% fold="The code of this figure" alt="Three scenes, each with two large and two small crops: turned, mirrored, brighter or darker, with other colours. In the first large crop of each about a third of the patches is grey." caption="What one step shows: a scene, two large crops, two small ones, each turned, mirrored and in a light of its own. In the student's large crops 3 of 10 patches are hidden."
+from lessons.train import loop
 from lessons.train.dinov2 import trainer as school
 
-trainer = school.Trainer(steps=10, batch=3)
+trainer = school.Trainer(loop.Settings(steps=10, batch=3))
 crops, views, masked = trainer.crops(5)
 low, high = -2.2, 2.6
 figure, axes = plt.subplots(3, 5, figsize=(6.2, 3.8), layout="constrained")
-sources = school.exams.training_scenes(range(15, 18), 0.2).images
+sources = school.exams.training_scenes(trainer.scenes(5), 0.2).images
 hidden = rearrange(masked[:3], "n (h w) -> n h w", h=8)
 hidden = hidden.repeat_interleave(4, 1).repeat_interleave(4, 2)
 for n in range(3):
