@@ -47,15 +47,16 @@ FILES = {
     "small/__init__.py": "",
     "small/numbers.py": "FACTOR = 2\nOTHER = 3\n\n\ndef half(x):\n    return x / 2\n",
     "small/registry.py": "KNOWN = []\n\n\ndef register(f):\n    KNOWN.append(f)\n    return f\n\n\n"
-    "def make(n):\n    return n + 1\n",
+    "class Next:\n    def to(self, n):\n        return n + 1\n\n\ndef make(n):\n    return Next().to(n)\n",
     "small/scan.py": "import importlib\nimport pkgutil\n\nimport small.plugins as plugins\n\n\ndef load(name):\n"
     "    names = [one.name for one in pkgutil.iter_modules(plugins.__path__)]\n"
     "    found = [importlib.import_module(f'small.plugins.{name}') for name in names]\n"
-    "    return next(one.SYSTEM for one in found if one.SYSTEM['name'] == name)['make']()\n",
+    "    known = {one.SYSTEM['name']: one for one in found}\n"
+    "    return getattr(known[name], known[name].SYSTEM['maker'])().make()\n",
     "small/plugins/__init__.py": "",
-    "small/plugins/one.py": "SIZE = 4\n\n\ndef make():\n    return [SIZE]\n\n\n"
-    "SYSTEM = {'name': 'one', 'make': make}\n",
-    "small/plugins/two.py": "def make():\n    return [5]\n\n\nSYSTEM = {'name': 'two', 'make': make}\n",
+    "small/plugins/one.py": "SIZE = 3\n\n\nclass Maker:\n    more = 1\n\n    def make(self):\n"
+    "        return [SIZE + self.more]\n\n\nSYSTEM = {'name': 'one', 'maker': 'Maker'}\n",
+    "small/plugins/two.py": "def make():\n    return [5]\n\n\nSYSTEM = {'name': 'two', 'maker': 'make'}\n",
     "small/parts.py": '''"""Parts."""
 
 from dataclasses import dataclass
@@ -185,9 +186,9 @@ def test_a_recording_names_what_ran(small):
         + ["refuse", "refuse (error text)", "refuse_in_silence", "registered", "seven"]
     )
     assert used.pop("small/numbers.py") == ["FACTOR"]
-    assert used.pop("small/registry.py") == ["KNOWN", "make", "register"]
+    assert used.pop("small/registry.py") == ["KNOWN", "Next", "Next.to", "make", "register"]
     assert used.pop("small/scan.py") == ["load"]
-    assert used.pop("small/plugins/one.py") == ["SIZE", "SYSTEM", "make"]
+    assert used.pop("small/plugins/one.py") == ["Maker", "Maker.make", "SIZE", "SYSTEM"]
     assert used == {}
 
 
@@ -215,9 +216,11 @@ CHANGED = [  # file, old, new, what is stale
     (PARTS, "import FACTOR, OTHER", "import OTHER, OTHER as FACTOR", ["helper changed"]),
     (PARTS, "def helper(x)", "def helped(x)", ["helper is gone", "Adder.inner changed"]),
     ("small/numbers.py", "FACTOR = 2", "FACTOR = 3", ["FACTOR changed"]),
-    ("small/registry.py", "n + 1", "n + 2", ["make changed"]),
-    ("small/plugins/one.py", "SIZE = 4", "SIZE = 5", ["SIZE changed"]),
-    ("small/plugins/one.py", "'make': make", "'make': list", ["SYSTEM changed"]),
+    ("small/registry.py", "n + 1", "n + 2", ["Next.to changed"]),
+    ("small/registry.py", "KNOWN.append(f)", "KNOWN.insert(0, f)", ["register changed"]),
+    ("small/plugins/one.py", "SIZE = 3", "SIZE = 5", ["SIZE changed"]),
+    ("small/plugins/one.py", "more = 1", "more = 2", ["Maker changed"]),
+    ("small/plugins/one.py", "'Maker'}", "'Other'}", ["SYSTEM changed"]),
 ]
 HARMLESS = [
     (PARTS, '"""Parts."""', '"""Other words."""\n# a comment'),
@@ -238,6 +241,7 @@ HARMLESS = [
     ("small/numbers.py", "OTHER = 3", "OTHER = 4"),
     ("small/numbers.py", "x / 2", "x / 3"),
     ("small/plugins/two.py", "[5]", "[6]"),
+    ("small/plugins/two.py", "'maker': 'make'", "'maker': 'none'"),
     ("small/scan.py", "import importlib\n", "import importlib\nimport json\n"),
 ]
 
@@ -255,7 +259,7 @@ def test_what_did_not_run_changes_nothing(small, file, old, new):
 
 
 def test_one_more_file_in_a_folder_changes_nothing(small):
-    write(small, {"small/plugins/three.py": "SYSTEM = {'name': 'three', 'make': list}\n"})
+    write(small, {"small/plugins/three.py": "SYSTEM = {'name': 'three', 'maker': 'list'}\n"})
     assert why_stale(small) == {}
 
 
