@@ -111,13 +111,15 @@ class Trace:
                 self.asked.add(Place(place, name))
 
     def opens(self, name: str) -> None:
-        """A file was opened for reading; Python's own reading of code, for an import or a message, is none."""
-        if name.endswith(".py"):
-            frame: FrameType | None = sys._getframe(1)
-            while frame is not None:
-                if frame.f_globals.get("__name__") in ("importlib._bootstrap", "traceback", "warnings"):
-                    return
-                frame = frame.f_back
+        """A file was opened for reading. Code counts when it runs; its text counts only for a lesson that reads it
+        itself: neither for an import or a warning, nor for what looks through a folder."""
+        frame: FrameType | None = sys._getframe(1) if name.endswith(".py") else None
+        while frame is not None:
+            if frame.f_globals.get("__name__") in ("importlib._bootstrap", "traceback", "warnings"):
+                return
+            if (file := self.file(frame.f_code.co_filename)) and file != self.lesson:
+                return
+            frame = None if file else frame.f_back
         self.opened.add(name)
 
     # ------------------------------------------------------------ what to keep

@@ -27,7 +27,7 @@ print(KINDS["Adder"]().run(2), Pair(1), scan.load("one"), parts.SEVEN, parts.sev
 worker = threading.Thread(target=parts.in_a_thread)
 worker.start()
 worker.join()
-print(Path("data.txt").read_text())
+print(Path("data.txt").read_text(), len(Path("small/read.py").read_text()))
 
 # %% [markdown]
 # Some prose.
@@ -45,11 +45,13 @@ except ValueError:
 FILES = {
     "data.txt": "data",
     "small/__init__.py": "",
+    "small/read.py": "\n",
     "small/numbers.py": "FACTOR = 2\nOTHER = 3\n\n\ndef half(x):\n    return x / 2\n",
     "small/registry.py": "KNOWN = []\n\n\ndef register(f):\n    KNOWN.append(f)\n    return f\n\n\n"
     "class Next:\n    def to(self, n):\n        return n + 1\n\n\ndef make(n):\n    return Next().to(n)\n",
-    "small/scan.py": "import importlib\nimport pkgutil\n\nimport small.plugins as plugins\n\n\ndef load(name):\n"
-    "    names = [one.name for one in pkgutil.iter_modules(plugins.__path__)]\n"
+    "small/scan.py": "import importlib\nfrom pathlib import Path\n\n\ndef load(name):\n"
+    "    files = sorted(Path('small/plugins').glob('[!_]*.py'))\n"
+    "    names = [file.stem for file in files if 'SYSTEM' in file.read_text()]\n"
     "    found = [importlib.import_module(f'small.plugins.{name}') for name in names]\n"
     "    known = {one.SYSTEM['name']: one for one in found}\n"
     "    return getattr(known[name], known[name].SYSTEM['maker'])().make()\n",
@@ -177,9 +179,10 @@ def small(recorded, tmp_path, monkeypatch):
 def test_a_recording_names_what_ran(small):
     lesson = read_lesson(small / "lessons" / "2_transformers" / "98_small.py")
     record = text.recording(lesson)
-    assert record["cells"][0] == [{"text": "5 Pair(left=1, right=3) [4] 7 7\ndata\n"}]
+    assert record["cells"][0] == [{"text": "5 Pair(left=1, right=3) [4] 7 7\ndata 1\n"}]
     used = {file: known if isinstance(known, str) else sorted(known) for file, known in record["used"].items()}
     assert used.pop("data.txt") == fingerprint(small / "data.txt")
+    assert used.pop("small/read.py") == fingerprint(small / "small" / "read.py")
     assert used.pop(lesson.script) == fingerprint(lesson.path)
     assert used.pop(PARTS) == sorted(
         ["Adder", "Adder.inner", "Base", "Base.run", "KINDS", "LIMIT", "Pair", "SEVEN", "helper", "in_a_thread"]
