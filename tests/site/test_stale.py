@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ PACKAGES = ("minimodels", "checkpoints_convert", "lessons")
 
 @pytest.fixture(scope="module")
 def whole_book(tmp_path_factory):
-    """The project's tracked files, each recording with today's hash of what it names: fresh, whatever it was."""
+    """The project's tracked files, each recording with today's hash of what it names, whatever it was."""
     folder = tmp_path_factory.mktemp("book")
     folders = (*PACKAGES, "docs/outputs")
     listed = subprocess.run(["git", "ls-files", "-z", *folders], cwd=ROOT, capture_output=True, text=True)
@@ -169,20 +170,25 @@ def test_changed_data(book, kind):
     files = sorted({name for one in recordings if one for name in one["used"] if name.endswith(kind)})
     assert files
     for file in files:
+        expected = users(book, file)
         content = (book / file).read_bytes()
-        (book / file).unlink()
-        (book / file).write_bytes(content + b"1")
-        assert why_stale(book) == dict.fromkeys(users(book, file), [f"{file} changed"])
+        (book / file).unlink()  # a link to the file of the other tests
+        (book / file).write_bytes(content)
+        added = news(book, partial((book / file).write_bytes, content + b"1"))
+        assert added == dict.fromkeys(expected, [f"{file} changed"])
         (book / file).write_bytes(content)
 
 
 def test_changed_cells_and_changed_prose(book):
     """Code of a lesson makes it stale and its prose does not, but for a value that was never computed."""
     lessons = find_lessons(book / "lessons")
-    for lesson in lessons:
-        append(book, lesson.script, "\n# %% [markdown]\n# More words.\n")
-    assert why_stale(book) == {}
-    append(book, lessons[0].script, "#\n# And {=1 + 1}.\n")
-    append(book, lessons[1].script, "\n# %%\nmore = 1\n")
-    reasons = [["{=1 + 1} was never computed"], [f"{lessons[1].script} changed"]]
-    assert why_stale(book) == dict(zip((lesson.key for lesson in lessons), reasons))
+
+    def more_words():
+        for lesson in lessons:
+            append(book, lesson.script, "\n# %% [markdown]\n# More words.\n")
+
+    assert news(book, more_words) == {}
+    more = partial(append, book, lessons[0].script, "#\n# And {=1 + 1}.\n")
+    assert news(book, more) == {lessons[0].key: ["{=1 + 1} was never computed"]}
+    more = partial(append, book, lessons[1].script, "\n# %%\nmore = 1\n")
+    assert news(book, more) == {lessons[1].key: [f"{lessons[1].script} changed"]}
