@@ -213,17 +213,27 @@ class CLIP(DualEncoder):
         vocab_size: int = 49408,
         quick_gelu: bool = True,
     ):
-        vision: dict = {
-            "width": vision_width,
-            "depth": vision_depth,
-            "num_heads": vision_heads,
-            "mlp_dim": vision_mlp_dim,
-        }
-        text: dict = {"width": text_width, "depth": text_depth, "num_heads": text_heads, "mlp_dim": text_mlp_dim}
-        shared: dict = {"embed_dim": embed_dim, "quick_gelu": quick_gelu}
         super().__init__(
-            ImageTower(image_size=image_size, patch_size=patch_size, **vision, **shared),
-            TextTower(context_length=context_length, vocab_size=vocab_size, **text, **shared),
+            ImageTower(
+                embed_dim=embed_dim,
+                image_size=image_size,
+                patch_size=patch_size,
+                width=vision_width,
+                depth=vision_depth,
+                num_heads=vision_heads,
+                mlp_dim=vision_mlp_dim,
+                quick_gelu=quick_gelu,
+            ),
+            TextTower(
+                embed_dim=embed_dim,
+                context_length=context_length,
+                vocab_size=vocab_size,
+                width=text_width,
+                depth=text_depth,
+                num_heads=text_heads,
+                mlp_dim=text_mlp_dim,
+                quick_gelu=quick_gelu,
+            ),
         )
 
 

@@ -112,8 +112,8 @@ class CLIPSeg(nn.Module):
     """Segment a picture by a prompt: a text, another picture, or any mix of the two (section 3).
 
     Args:
-        embed_dim, image_size, patch_size, vision_*, text_*, context_length, vocab_size, quick_gelu: CLIP's, see `CLIP`.
-            `image_size` is what its positions were trained for; any other square size gets resized positions.
+        clip: whose towers make prompts and activations. Its `image_size` is what its positions were trained for; any
+            other square size gets resized positions.
         extract_layers: the tower's blocks whose outputs the decoder reads, counted from 0, ascending.
         reduce_dim, refined_kernels: see `Decoder`. decoder_heads, decoder_mlp_dim: of each decoder block.
 
@@ -123,21 +123,8 @@ class CLIPSeg(nn.Module):
 
     def __init__(
         self,
+        clip: CLIP,
         *,
-        embed_dim: int = 512,
-        image_size: int = 224,
-        patch_size: int = 16,
-        vision_width: int = 768,
-        vision_depth: int = 12,
-        vision_heads: int = 12,
-        vision_mlp_dim: int | None = None,
-        text_width: int = 512,
-        text_depth: int = 12,
-        text_heads: int = 8,
-        text_mlp_dim: int | None = None,
-        context_length: int = 77,
-        vocab_size: int = 49408,
-        quick_gelu: bool = True,
         extract_layers: Sequence[int] = (3, 6, 9),
         reduce_dim: int = 64,
         decoder_heads: int = 4,
@@ -145,15 +132,20 @@ class CLIPSeg(nn.Module):
         refined_kernels: Sequence[int] | None = None,
     ):
         super().__init__()
-        check_layers(extract_layers, vision_depth)
+        tower = clip.image_tower
+        check_layers(extract_layers, len(tower.blocks))
         self.extract_layers = tuple(extract_layers)
-        vision: dict = {"image_size": image_size, "vision_depth": vision_depth, "vision_heads": vision_heads}
-        text: dict = {"text_width": text_width, "text_depth": text_depth, "text_heads": text_heads}
-        text |= {"text_mlp_dim": text_mlp_dim, "context_length": context_length, "vocab_size": vocab_size}
-        shared: dict = {"embed_dim": embed_dim, "vision_width": vision_width, "patch_size": patch_size}
-        self.clip = CLIP(vision_mlp_dim=vision_mlp_dim, quick_gelu=quick_gelu, **vision, **text, **shared)
-        sizes: dict = {"reduce_dim": reduce_dim, "num_heads": decoder_heads, "mlp_dim": decoder_mlp_dim}
-        self.decoder = Decoder(num_activations=len(extract_layers), refined_kernels=refined_kernels, **sizes, **shared)
+        self.clip = clip
+        self.decoder = Decoder(
+            vision_width=tower.proj.in_features,
+            embed_dim=tower.proj.out_features,
+            num_activations=len(extract_layers),
+            reduce_dim=reduce_dim,
+            num_heads=decoder_heads,
+            mlp_dim=decoder_mlp_dim,
+            patch_size=tower.patch_size,
+            refined_kernels=refined_kernels,
+        )
 
     def forward(
         self, image: Float[Tensor, "images 3 height width"], prompt: Float[Tensor, "#images prompts embed_dim"]

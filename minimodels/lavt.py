@@ -144,48 +144,33 @@ class LAVT(nn.Module):
     The official `lavt` keeps BERT apart and `lavt_one` inside; both are this class, loaded from two layouts.
 
     Args:
-        patch_size, embed_dim, depths, num_heads, window_size, mlp_ratio, drop_path: see `SwinBackbone`; a stage has
-            twice the channels of the one before it.
+        backbone: a Swin without norms on its maps; a stage has twice the channels of the one before it. The released
+            models have the Swin-B of 12 x 12 windows.
+        bert: makes the word features; its pooler, if it has one, is not read.
         fusion_heads: heads of each stage's PWAM, one everywhere in the released models.
         decoder_dim: width of the decoder; None: half the channels of the last stage.
-        vocab_size, max_length, text_dim, text_depth, text_heads, text_mlp_dim: see `BERT`.
 
     Raises:
-        UserError: depths, heads and fusion_heads are not one for each stage.
+        UserError: fusion_heads are not one for each stage, or there is but one stage.
     """
 
     def __init__(
         self,
+        backbone: SwinBackbone,
+        bert: BERT,
         *,
-        patch_size: int = 4,
-        embed_dim: int = 128,
-        depths: Sequence[int] = (2, 2, 18, 2),
-        num_heads: Sequence[int] = (4, 8, 16, 32),
-        window_size: int | Sequence[int] = 12,
-        mlp_ratio: float = 4.0,
-        drop_path: float = 0.0,
         fusion_heads: Sequence[int] = (1, 1, 1, 1),
         decoder_dim: int | None = None,
-        vocab_size: int = 30522,
-        max_length: int = 512,
-        text_dim: int = 768,
-        text_depth: int = 12,
-        text_heads: int = 12,
-        text_mlp_dim: int = 3072,
     ):
         super().__init__()
-        if not 2 <= len(depths) == len(num_heads) == len(fusion_heads):
+        if not 2 <= len(backbone.stages) == len(fusion_heads):
             raise UserError(
-                f"depths {tuple(depths)}, num_heads {tuple(num_heads)} and fusion_heads {tuple(fusion_heads)}: give "
-                "one number for each stage, two stages or more"
+                f"fusion_heads {tuple(fusion_heads)} for a backbone of {len(backbone.stages)} stages: give one number "
+                "for each stage, two stages or more"
             )
-        swin: dict = {"patch_size": patch_size, "embed_dim": embed_dim, "depths": depths, "num_heads": num_heads}
-        swin |= {"window_size": window_size, "mlp_ratio": mlp_ratio, "drop_path": drop_path}
-        self.backbone = SwinBackbone(**swin)
-        text: dict = {"embed_dim": text_dim, "depth": text_depth, "num_heads": text_heads, "mlp_dim": text_mlp_dim}
-        self.bert = BERT(vocab_size=vocab_size, max_length=max_length, pooler=False, **text)
-        self.text_dim = text_dim
-        dims = [embed_dim * 2**stage for stage in range(len(depths))]
+        self.backbone, self.bert = backbone, bert
+        text_dim = self.text_dim = bert.pos.shape[1]
+        dims = [backbone.patch_proj.out_features * 2**stage for stage in range(len(fusion_heads))]
         width = decoder_dim or dims[-1] // 2
         self.fusions = nn.ModuleList(PWAM(dim, text_dim, heads) for dim, heads in zip(dims, fusion_heads))
         # The last gate has weights in every official file, yet there is no next stage to read E_4: never computed.

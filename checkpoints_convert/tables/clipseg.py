@@ -145,7 +145,7 @@ def architecture(tensors: Mapping[str, Tensor], told: Mapping[str, Any]) -> Arch
     kernels = head_kernels(decoder)
     check_pair(decoder, kernels, arguments)
     return "CLIPSeg", {
-        **arguments,
+        "clip": {"class": "CLIP", "arguments": arguments},
         "extract_layers": check_layers(told["extract_layers"], count_blocks(decoder, "decoder.reduces.")),
         "reduce_dim": len(decoder["decoder.film_mul.weight"]),
         "decoder_heads": told["decoder_heads"],
@@ -209,6 +209,7 @@ def from_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Mapping[str, Any]) -> dict[str, Any]:
     """CLIP's tokenizer, and each format's own order of preprocessing, to 352 pixels."""
+    context = arguments["clip"]["arguments"]["context_length"]
     if "preprocessor_config" in beside:
         preprocess = preprocess_to_dict(TransformersPreprocess.from_config(beside["preprocessor_config"]))
     elif format_name == "transformers":
@@ -217,7 +218,7 @@ def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Mapping
         )
     else:
         preprocess = preprocess_to_dict(TensorPreprocess(PIXELS))
-    return {"preprocess": preprocess, "tokenizer": {"kind": "clip", "context_length": arguments["context_length"]}}
+    return {"preprocess": preprocess, "tokenizer": {"kind": "clip", "context_length": context}}
 
 
 TOLD_KEYS = (*clip.SYSTEM.told_keys, *RELEASED, "clip")

@@ -118,19 +118,21 @@ def architecture(tensors: Mapping[str, Tensor], told: Mapping[str, Any]) -> Arch
             "checkpoints_convert.tables.lavt.join(model, bert_model)"
         )
     image = {name.removeprefix("backbone."): tensor for name, tensor in tensors.items() if name.startswith("backbone.")}
-    arguments = swin.architecture(image, {"backbone": True})[1]
-    del arguments["output_norms"]
+    backbone = swin.architecture(image, {"backbone": True})[1]
     vocab_size, text_dim = tensors["bert.token_embedding.weight"].shape
-    return "LAVT", {
-        **arguments,
-        "fusion_heads": tuple(told.get("fusion_heads", [1] * len(arguments["depths"]))),
-        "decoder_dim": tensors["head.weight"].shape[1],
+    words = {
         "vocab_size": vocab_size,
         "max_length": len(tensors["bert.pos"]),
-        "text_dim": text_dim,
-        "text_depth": count_blocks(tensors, "bert.blocks."),
-        "text_heads": told.get("text_heads", max(1, text_dim // 64)),
-        "text_mlp_dim": len(tensors["bert.blocks.0.mlp.fc1.weight"]),
+        "embed_dim": text_dim,
+        "depth": count_blocks(tensors, "bert.blocks."),
+        "num_heads": told.get("text_heads", max(1, text_dim // 64)),
+        "mlp_dim": len(tensors["bert.blocks.0.mlp.fc1.weight"]),
+    }
+    return "LAVT", {
+        "backbone": {"class": "SwinBackbone", "arguments": backbone},
+        "bert": {"class": "BERT", "arguments": words},
+        "fusion_heads": tuple(told.get("fusion_heads", [1] * len(backbone["depths"]))),
+        "decoder_dim": tensors["head.weight"].shape[1],
     }
 
 
@@ -153,7 +155,7 @@ def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Mapping
     """The picture squashed to 480 x 480; the tokenizer where its vocabulary is found."""
     about: dict[str, Any] = {"preprocess": preprocess_to_dict(SquashPreprocess(PIXELS))}
     if "vocabulary" in beside:
-        told = bert.surroundings(arguments, format_name, beside)
+        told = bert.surroundings(arguments["bert"]["arguments"], format_name, beside)
         about["tokenizer"] = {**told["tokenizer"], "context_length": TOKENS, "keep_end": False}
     return about
 

@@ -332,10 +332,11 @@ for number, one in zip(model.extract_layers, kept):
 # %%
 from torch.utils.flop_counter import FlopCounterMode
 
+from minimodels.clip import CLIP
 from minimodels.clipseg import CLIPSeg
 
 with torch.device("meta"):  # true size, no memory, no time
-    big = CLIPSeg()
+    big = CLIPSeg(CLIP(patch_size=16))
     photo, ten = torch.empty(1, 3, 352, 352), torch.empty(1, 10, 512)
 
 

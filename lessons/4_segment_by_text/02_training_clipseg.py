@@ -184,7 +184,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from lessons.train import loop
 from lessons.train.clipseg.trainer import segmentation_loss
 from lessons.train.measures import normalized
-from minimodels.clipseg import CLIPSeg
+from minimodels.stored import models
 
 scenes = [data.question(n) for n in (5, 6, 7, 8)]
 image = normalized(np.stack([picture for picture, _ in scenes]))
@@ -197,7 +197,7 @@ with torch.no_grad():
     prompts = model.encode_text(model.tokenize(texts)).unflatten(0, (4, 4))
 
 torch.manual_seed(0)
-fresh = CLIPSeg(**model.about["arguments"]).decoder
+fresh = models.make("CLIPSeg", model.about["arguments"]).decoder
 optimizers = loop.make_optimizers(
     fresh, matrix_rate=0.008, other_rate=0.004
 )

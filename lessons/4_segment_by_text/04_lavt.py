@@ -413,8 +413,7 @@ show(Table(["change", "IoU"], [[n, f"{v:.1%}"] for n, v in costs.items()]))
 # %% [markdown]
 # ## What it costs that words enter early
 #
-# CLIPSeg encodes a picture once and asks it often. LAVT cannot: from the end of the first stage on, everything depends
-# on the sentence.
+# CLIPSeg encodes a picture once and asks it often. LAVT cannot: behind its first stage all depends on the sentence.
 #
 # ::predict answer="{=shared:.0%}"
 #     In the released size (Swin-B, 480 pixels): what share of the multiplications of one run does *not* depend on the
@@ -426,12 +425,17 @@ show(Table(["change", "IoU"], [[n, f"{v:.1%}"] for n, v in costs.items()]))
 # %%
 from torch.utils.flop_counter import FlopCounterMode
 
+from minimodels.bert import BERT
 from minimodels.lavt import LAVT
+from minimodels.swin import SwinBackbone
 
 with torch.device("meta"):  # true size, no memory, no time
-    big = LAVT().eval()
-    photo = torch.empty(1, 3, 480, 480)
-    sentence = torch.empty(1, 20, 768)
+    depths, heads = (2, 2, 18, 2), (4, 8, 16, 32)
+    swin = SwinBackbone(
+        embed_dim=128, depths=depths, num_heads=heads, window_size=12
+    )
+    big = LAVT(swin, BERT()).eval()
+    photo, sentence = torch.empty(1, 3, 480, 480), torch.empty(1, 20, 768)
     twenty = torch.ones(1, 20, dtype=torch.long)
 
 
@@ -443,12 +447,10 @@ def operations(run):
 
 
 everything = operations(lambda: big.segment(photo, sentence, twenty))
-first = operations(
-    lambda: big.backbone.stages[0](big.backbone.embed(photo))
-)
-swin = operations(lambda: big.backbone(photo))
+first = operations(lambda: swin.stages[0](swin.embed(photo)))
+alone = operations(lambda: swin(photo))
 shared = first / everything
-print(f"one sentence: {everything:.0f}, of which Swin {swin:.0f}")
+print(f"one sentence: {everything:.0f}, of which Swin {alone:.0f}")
 print(f"before the first word: {first:.0f} ({shared:.0%})")
 
 # %% [markdown]

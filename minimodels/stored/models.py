@@ -90,12 +90,29 @@ def build(class_name: str, arguments: dict[str, Any]) -> nn.Module:
     Raises:
         UserError: no such class.
     """
+    with torch.device("meta"), NoValues():
+        return make(class_name, arguments)
+
+
+def make(class_name: str, arguments: Mapping[str, Any]) -> nn.Module:
+    """A model of the named class before any training, from the arguments that a file tells.
+
+    A part that the constructor takes is told as {"class": "CLIP", "arguments": {...}} and made first, wherever it lies.
+
+    Raises:
+        UserError: no such class.
+    """
     cls = model_class(class_name)
     if cls is None:
         raise UserError(f"there is no model class {class_name!r} in minimodels")
-    arguments = {name: tuple(value) if isinstance(value, list) else value for name, value in arguments.items()}
-    with torch.device("meta"), NoValues():
-        return cls(**arguments)
+    return cls(**{name: argument(value) for name, value in arguments.items()})
+
+
+def argument(value: Any) -> Any:
+    """What a constructor is given: a part made, a list of JSON as a tuple, all else as it is."""
+    if isinstance(value, Mapping) and value.keys() == {"class", "arguments"}:
+        return make(value["class"], value["arguments"])
+    return tuple(value) if isinstance(value, list) else value
 
 
 KEEPS_SHAPE = (nn.init.normal_, Tensor.mul, Tensor.log)  # what constructors do to a tensor

@@ -11,7 +11,6 @@ from lessons.stickers.splits import TEST
 from lessons.stickers.textures import BACKGROUNDS
 from minimodels.__main__ import main
 from minimodels.clip import CLIP
-from minimodels.clipseg import CLIPSeg
 from minimodels.commands import segment
 from minimodels.pixels.preprocess import CLIPPreprocess, preprocess_to_dict
 from minimodels.pixels.preprocess_tensor import TensorPreprocess
@@ -32,13 +31,14 @@ TOKENIZER = {"kind": "bpe", "merges": MERGES, "context_length": 24}
 def model_file(tmp_path_factory):
     """A CLIPSeg in miniature with random weights, whose masks are neither empty nor full."""
     torch.manual_seed(1)
-    numbers = {**CLIP_NUMBERS, "extract_layers": (0, 1), "reduce_dim": 8, "decoder_heads": 2, "decoder_mlp_dim": 16}
+    decoder = {"extract_layers": (0, 1), "reduce_dim": 8, "decoder_heads": 2, "decoder_mlp_dim": 16}
+    numbers = {"clip": {"class": "CLIP", "arguments": CLIP_NUMBERS}, **decoder}
     path = tmp_path_factory.mktemp("model") / "small.safetensors"
     about = {
         **{"system": "clipseg", "class": "CLIPSeg", "arguments": numbers, "tokenizer": TOKENIZER},
         **{"preprocess": preprocess_to_dict(TensorPreprocess(32)), "trained_on": "Sticker World, split train"},
     }
-    model = CLIPSeg(**numbers)
+    model = models.make("CLIPSeg", numbers)
     for parameter in model.parameters():
         parameter.data.mul_(1.5)
     models.save(path, model, about)

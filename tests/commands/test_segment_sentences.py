@@ -8,17 +8,21 @@ from PIL import Image
 from lessons.train.lavt.data import vocabulary
 from minimodels.__main__ import main
 from minimodels.errors import UserError
-from minimodels.lavt import LAVT
 from minimodels.pixels.preprocess import preprocess_to_dict
 from minimodels.pixels.preprocess_tensor import TensorPreprocess
 from minimodels.stored import models
 from minimodels.terminal import door
 from minimodels.words.word_piece import WordPieceTokenizer
 
+SWIN = {"patch_size": 4, "embed_dim": 8, "depths": (1, 1), "num_heads": (1, 2), "window_size": (4, 8)}
+WORDS = {
+    "vocab_size": len(vocabulary()), "max_length": 12, "embed_dim": 16, "depth": 1, "num_heads": 2, "mlp_dim": 32,
+}  # fmt: skip
 NUMBERS = {
-    **{"patch_size": 4, "embed_dim": 8, "depths": (1, 1), "num_heads": (1, 2), "window_size": (4, 8)},
-    **{"fusion_heads": (1, 1), "decoder_dim": 8, "vocab_size": len(vocabulary()), "max_length": 12},
-    **{"text_dim": 16, "text_depth": 1, "text_heads": 2, "text_mlp_dim": 32},
+    "backbone": {"class": "SwinBackbone", "arguments": SWIN},
+    "bert": {"class": "BERT", "arguments": WORDS},
+    "fusion_heads": (1, 1),
+    "decoder_dim": 8,
 }
 
 
@@ -32,7 +36,7 @@ def model_file(tmp_path_factory):
         **{"tokenizer": {"kind": "wordpiece", "vocabulary": vocabulary(), "context_length": 12}},
         "preprocess": preprocess_to_dict(TensorPreprocess(32)),
     }
-    models.save(path, LAVT(**NUMBERS).eval(), about)
+    models.save(path, models.make("LAVT", NUMBERS).eval(), about)
     return path
 
 

@@ -16,13 +16,15 @@ from minimodels.stored import embedded, models
 from minimodels.words.word_piece import WordPieceTokenizer
 from tests.lessons.test_training import assert_resumes
 
-SMALL = {"embed_dim": 8, "depths": (1, 2), "num_heads": (1, 2), "window_size": (4, 8), "fusion_heads": (1, 1)}
+SWIN = {"patch_size": 4, "embed_dim": 8, "depths": (1, 2), "num_heads": (1, 2), "window_size": (4, 8)}
 
 
 @pytest.fixture
 def small(monkeypatch):
     """A model of two stages, quick to build and to step."""
-    monkeypatch.setattr(lavt, "MODEL", lavt.MODEL | SMALL | {"patch_size": 4, "decoder_dim": 8, "text_depth": 1})
+    bert = {"class": "BERT", "arguments": lavt.MODEL["bert"]["arguments"] | {"depth": 1}}
+    changes = {"backbone": {"class": "SwinBackbone", "arguments": SWIN}, "bert": bert}
+    monkeypatch.setattr(lavt, "MODEL", changes | {"fusion_heads": (1, 1), "decoder_dim": 8})
 
 
 def test_a_stopped_run_goes_on_bit_for_bit(small, tmp_path, monkeypatch):

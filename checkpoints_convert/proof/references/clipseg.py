@@ -82,8 +82,9 @@ def run_transformers(model: Any, image: Tensor, ids: Tensor, picture: Tensor) ->
 
 def inputs(arguments: Mapping[str, Any], generator: torch.Generator, batch: int) -> dict[str, Tensor]:
     """Pictures larger than the trained size (352 for 224), prompts' pictures of that size, a text for each picture."""
-    side, patch_size = arguments["image_size"], arguments["patch_size"]
-    context, end = arguments["context_length"], arguments["vocab_size"] - 1
+    clip: Mapping[str, Any] = arguments["clip"]["arguments"]
+    side, patch_size = clip["image_size"], clip["patch_size"]
+    context, end = clip["context_length"], clip["vocab_size"] - 1
     larger = side * 11 // 7 // patch_size * patch_size
     ids = torch.randint(1, end - 1, (batch, context), generator=generator)
     for row in range(batch):

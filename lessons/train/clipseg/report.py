@@ -185,7 +185,7 @@ def report(path: Path, device: str = "cpu", count: int = 1000) -> tuple[Any, boo
     """
     model = measures.open_weights(path, CLIPSeg, device)
     torch.manual_seed(0)
-    untrained = type(model)(**model.about["arguments"]).eval().to(device)
+    untrained = models.make(type(model).__name__, model.about["arguments"]).eval().to(device)
     untrained.clip.load_state_dict(model.clip.state_dict())
     untrained.tokenize = model.tokenize
     size = model.about["preprocess"]["size"]

@@ -27,7 +27,7 @@ from minimodels.terminal.parser import whole_number
 
 CLIP = "tiny-clip"
 SIZE = 64  # pixels a side that the model reads; CLIP's positions are resized for any other than 64
-DECODER = {
+DECODER: dict[str, Any] = {
     "extract_layers": (0, 1, 3),
     "reduce_dim": 64,
     "decoder_heads": 2,
@@ -71,10 +71,7 @@ class Trainer(loop.Trainer):
         self.about |= {"size": size, "clip": fingerprint(frozen)}
         self.size = size
         self.tokenizer, self.clip_about = frozen.tokenize, frozen.about  # type: ignore[attr-defined]
-        self.numbers = self.clip_about["arguments"] | DECODER
-        self.model = CLIPSeg(**self.numbers)
-        self.model.clip.load_state_dict(frozen.state_dict())
-        self.model.clip.requires_grad_(False)
+        self.model = CLIPSeg(frozen.requires_grad_(False), **DECODER)  # type: ignore[arg-type]
         self.model.to(self.device)
         self.model.tokenize = self.tokenizer  # type: ignore[assignment]
         self.encode = self.faster(self.model.encode)
@@ -150,7 +147,7 @@ class Trainer(loop.Trainer):
         return {
             "system": "clipseg",
             "class": "CLIPSeg",
-            "arguments": self.numbers,
+            "arguments": {"clip": {"class": "CLIP", "arguments": self.clip_about["arguments"]}, **DECODER},
             "preprocess": preprocess_to_dict(TensorPreprocess(self.size, mean=norm.mean, std=norm.std)),
             "tokenizer": self.clip_about["tokenizer"],
             "trained_on": "Sticker World, split train",

@@ -231,7 +231,7 @@ def paper_measures(painters: Painters, count: int) -> dict[str, float]:
 def make_painters(model, clipseg) -> Painters:
     """The trained model, the same before its first step, and tiny CLIPSeg."""
     torch.manual_seed(0)
-    untrained = type(model)(**model.about["arguments"]).eval().to(next(model.parameters()).device)
+    untrained = models.make(type(model).__name__, model.about["arguments"]).eval().to(next(model.parameters()).device)
     untrained.tokenize = model.tokenize
     return Painters(
         lambda images, texts: predict(model, images, texts) > 0,

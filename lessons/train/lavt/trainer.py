@@ -28,20 +28,31 @@ from minimodels.terminal.parser import whole_number
 from minimodels.words.word_piece import WordPieceTokenizer
 
 SIZE = 64  # pixels a side that the model reads
-MODEL = {
-    "patch_size": 4,
-    "embed_dim": 44,
-    "depths": (2, 4, 2),
-    "num_heads": (2, 4, 8),
-    "window_size": (8, 8, 4),  # maps have 16, 8 and 4 positions a side: the last two stages see everything
-    "mlp_ratio": 2.0,
+MODEL: dict[str, Any] = {
+    "backbone": {
+        "class": "SwinBackbone",
+        "arguments": {
+            "patch_size": 4,
+            "embed_dim": 44,
+            "depths": (2, 4, 2),
+            "num_heads": (2, 4, 8),
+            "window_size": (8, 8, 4),  # maps have 16, 8 and 4 positions a side: the last two stages see everything
+            "mlp_ratio": 2.0,
+        },
+    },
+    "bert": {
+        "class": "BERT",
+        "arguments": {
+            "vocab_size": WordPieceTokenizer(lavt_data.vocabulary()).vocab_size,
+            "max_length": lavt_data.LONGEST,
+            "embed_dim": 96,
+            "depth": 2,
+            "num_heads": 2,
+            "mlp_dim": 192,
+        },
+    },
     "fusion_heads": (1, 1, 1),
     "decoder_dim": 48,
-    "max_length": lavt_data.LONGEST,
-    "text_dim": 96,
-    "text_depth": 2,
-    "text_heads": 2,
-    "text_mlp_dim": 192,
 }
 MATRIX_RATE, OTHER_RATE = 0.004, 0.0015  # Muon's learning rate for the matrices, AdamW's for the rest
 TABLE_RATE = 0.005  # AdamW's for the tables of relative positions: at the others' rate "left of" stays unheard for long
@@ -167,8 +178,7 @@ class Trainer(loop.Trainer):
         self.first_scene, self.rate = first_scene, rate
         self.skipped = PHASES[first_phase - 1][0] if first_phase else 0.0  # of the phases, as a share of the steps
         self.tokenizer = WordPieceTokenizer(lavt_data.vocabulary(), context_length=lavt_data.LONGEST)
-        self.numbers = MODEL | {"vocab_size": self.tokenizer.vocab_size}
-        self.model = LAVT(**self.numbers).to(self.device)
+        self.model: LAVT = models.make("LAVT", MODEL).to(self.device)  # type: ignore[assignment]
         if start:
             self.about["start"] = f"{start.parent.name}/{start.name}"
             self.model.load_state_dict(models.open_file(start).state_dict())
@@ -221,7 +231,7 @@ class Trainer(loop.Trainer):
         return {
             "system": "lavt",
             "class": "LAVT",
-            "arguments": self.numbers,
+            "arguments": MODEL,
             "preprocess": preprocess_to_dict(TensorPreprocess(SIZE, mean=norm.mean, std=norm.std)),
             "tokenizer": {
                 "kind": "wordpiece",

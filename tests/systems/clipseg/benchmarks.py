@@ -13,7 +13,7 @@ def clipseg_builders(prompts: int) -> dict:
     image, ids = picture(352), captions(prompts)
 
     def ours() -> Run:
-        model = filled(models.build("CLIPSeg", {**B16, "image_size": 224}))
+        model = filled(models.build("CLIPSeg", {"clip": {"class": "CLIP", "arguments": B16}}))
         return lambda: model(image, model.encode_text(trim(ids))[None])
 
     def transformers() -> Run:

@@ -19,7 +19,7 @@ from minimodels.errors import UserError
 from minimodels.pixels.preprocess import TransformersPreprocess, preprocess_to_dict
 from minimodels.pixels.preprocess_tensor import TensorPreprocess
 from minimodels.stored import models
-from tests.systems.clipseg.small import REFERENCE, SMALL, pair, pictures, small, words
+from tests.systems.clipseg.small import REFERENCE, SMALL, of_clip, pair, pictures, small, words
 
 # ---------------------------------------------------------------- formats
 
@@ -179,18 +179,18 @@ def test_decoder_without_or_with_the_wrong_clip():
     with pytest.raises(UserError, match="decoder alone.*ViT-B/16.*--tell clip=FILE"):
         build(decoder, "clipseg", **TOLD)
     wrong = {
-        "patch": {"patch_size": 16}, "width": {"vision_width": 48}, "embedding": {"embed_dim": 24},
+        "patch": of_clip(patch_size=16), "width": of_clip(vision_width=48), "embedding": of_clip(embed_dim=24),
     }  # fmt: skip
     sides = {
         "patch": "patches of 8; this CLIP has .*patches of 16.*ViT-B/16",
         "width": "a tower of width 24, .*this CLIP has .* a tower of width 48",
         "embedding": "embeddings of 20, .*this CLIP has embeddings of 24",
     }
-    for name, changes in wrong.items():
-        other = official_pair(**changes)[1]
+    for name, clip in wrong.items():
+        other = official_pair(clip=clip)[1]
         with pytest.raises(UserError, match=f"do not belong together.*{sides[name]}"):
             build(clipseg.join(decoder, other), "clipseg", **TOLD)
-    shallow = official_pair(vision_depth=3, extract_layers=(0, 1, 2))[1]
+    shallow = official_pair(clip=of_clip(vision_depth=3), extract_layers=(0, 1, 2))[1]
     with pytest.raises(UserError, match=r"extract_layers \(0, 1, 3\) .* the image tower has 3 blocks"):
         build(clipseg.join(decoder, shallow), "clipseg", **TOLD)
     with pytest.raises(UserError, match="no CLIPSeg decoder"):

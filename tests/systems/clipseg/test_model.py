@@ -7,7 +7,7 @@ from checkpoints_convert.proof.verify import difference, redraw_all
 from minimodels.clip import CLIP
 from minimodels.clipseg import CLIPSeg, check_prompt
 from minimodels.errors import UserError
-from tests.systems.clipseg.small import SMALL, pictures, small, words
+from tests.systems.clipseg.small import SMALL_CLIP, pictures, small, words
 
 # ---------------------------------------------------------------- one image, many prompts
 
@@ -68,8 +68,7 @@ def test_any_patch_size_gives_a_mask_of_the_pictures_size(kernels):
 
 def test_the_decoder_trains_on_a_frozen_clip():
     """As lessons/train/clipseg/trainer.py does: CLIP's numbers into CLIPSeg's constructor, its weights into `.clip`."""
-    numbers = {key: value for key, value in SMALL.items() if not key.startswith(("extract", "reduce", "decoder"))}
-    pretrained = redraw_all(CLIP(**numbers)).double()
+    pretrained = redraw_all(CLIP(**SMALL_CLIP)).double()
     model = small(seed=1)
     model.clip.load_state_dict(pretrained.state_dict())
     model.clip.requires_grad_(False)
@@ -118,9 +117,9 @@ def test_pictures_that_are_no_multiple_of_the_patch():
 @pytest.mark.parametrize("layers", [(), (3, 1), (1, 1), (-1, 2), (0, 4)])
 def test_layers_that_the_tower_does_not_have(layers):
     with pytest.raises(UserError, match="ascending block numbers from 0 to 3"):
-        CLIPSeg(**{**SMALL, "extract_layers": layers})
+        CLIPSeg(CLIP(**SMALL_CLIP), extract_layers=layers)
 
 
 def test_refined_kernels_that_do_not_fit_the_patch():
     with pytest.raises(UserError, match="2 and 2 enlarge 4 times, a patch has 8 pixels"):
-        CLIPSeg(**{**SMALL, "refined_kernels": (2, 2)})
+        CLIPSeg(CLIP(**SMALL_CLIP), extract_layers=(0, 1, 3), refined_kernels=(2, 2))

@@ -11,7 +11,7 @@ from scipy import ndimage
 from minimodels import picture_prompts as prompts
 from minimodels.clipseg import CLIPSeg
 from minimodels.errors import UserError
-from tests.systems.clipseg.small import small
+from tests.systems.clipseg.small import of_clip, small
 
 MEAN = torch.tensor(prompts.IMAGENET_MEAN, dtype=torch.float64)[:, None, None]
 STD = torch.tensor(prompts.IMAGENET_STD, dtype=torch.float64)[:, None, None]
@@ -128,7 +128,7 @@ def test_a_full_mask_changes_nothing():
 
 def test_masked_scores_are_zero_before_the_softmax():
     """One block, so that the class token's answer can be written down: masked patches keep exp(0)."""
-    model = small(vision_depth=1, extract_layers=(0,))
+    model = small(clip=of_clip(vision_depth=1), extract_layers=(0,))
     tower, image = model.clip.image_tower, picture(32, 32)[None]
     mask = torch.zeros(1, 32, 32)
     mask[:, :16, 8:] = 1  # of the 4 x 4 patches: two rows, three columns

@@ -14,6 +14,7 @@ from checkpoints_convert.tables import lavt as tables
 from minimodels.bert import BERT
 from minimodels.errors import UserError
 from minimodels.lavt import LAVT
+from minimodels.stored import models
 from tests.golden import Case, Line
 
 
@@ -105,10 +106,10 @@ def layout(case: Case, name: str, tensors: dict[str, Tensor], wanted: int) -> li
     reasons = "; ".join(dict.fromkeys(dropped.values()))
     text = f"{len(tensors)} official names become our {len(model.state_dict())}; {len(dropped)} dropped ({reasons})"
     count = sum(parameter.numel() for parameter in model.parameters())
-    arguments, swin = model.about["arguments"], case.config["swin"]
+    arguments, swin = model.about["arguments"]["backbone"]["arguments"], case.config["swin"]
     ours = {key: list(arguments[key]) if key != "embed_dim" else arguments[key] for key in ("embed_dim", "depths")}
     ours |= {"num_heads": list(arguments["num_heads"]), "window_size": arguments["window_size"]}
-    ours |= {"mha": list(arguments["fusion_heads"])}
+    ours |= {"mha": list(model.about["arguments"]["fusion_heads"])}
     return [
         Line(f"{name} names", True, text),
         Line(f"{name} parameters", count == wanted, f"ours {count:,}, official {wanted:,}"),
@@ -120,9 +121,20 @@ def layout(case: Case, name: str, tensors: dict[str, Tensor], wanted: int) -> li
 
 UNUSED = ("gates.2.fc1.weight", "gates.2.fc2.weight")  # the last stage's gate is loaded and never computed
 SMALL: dict[str, Any] = {
-    "patch_size": 2, "embed_dim": 8, "depths": (1, 2, 2), "num_heads": (1, 2, 2), "window_size": 3, "mlp_ratio": 2.0,
-    "fusion_heads": (1, 2, 1), "decoder_dim": 6, "vocab_size": 30, "max_length": 12, "text_dim": 12, "text_depth": 1,
-    "text_heads": 2, "text_mlp_dim": 16,
+    "backbone": {
+        "class": "SwinBackbone",
+        "arguments": {
+            "patch_size": 2, "embed_dim": 8, "depths": (1, 2, 2), "num_heads": (1, 2, 2), "window_size": 3,
+            "mlp_ratio": 2.0,
+        },
+    },
+    "bert": {
+        "class": "BERT",
+        "arguments": {
+            "vocab_size": 30, "max_length": 12, "embed_dim": 12, "depth": 1, "num_heads": 2, "mlp_dim": 16,
+        },
+    },
+    "fusion_heads": (1, 2, 1), "decoder_dim": 6,
 }  # fmt: skip
 
 
@@ -133,12 +145,12 @@ def gradients(step: float = 1e-6, part: str = "") -> float:
     Of the picture, of the words and of every parameter (those whose name begins with `part`) of a small LAVT, all
     redrawn; relative to 1 + the slope.
     """
-    model = redraw_all(LAVT(**SMALL)).double().eval()
+    model = redraw_all(models.make("LAVT", SMALL)).double().eval()
     generator = torch.Generator().manual_seed(0)
     image = torch.randn(2, 3, 21, 30, generator=generator, dtype=torch.float64).requires_grad_(True)
     ids, mask = torch.randint(5, 30, (2, 5), generator=generator), torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 1, 0]])
     weights = torch.randn(2, 2, 21, 30, generator=generator, dtype=torch.float64)
-    more = torch.zeros(2, 5, SMALL["text_dim"], dtype=torch.float64, requires_grad=True)  # added to the words
+    more = torch.zeros(2, 5, model.text_dim, dtype=torch.float64, requires_grad=True)  # added to the words
 
     def value() -> Tensor:
         return (model.segment(image, model.encode_text(ids, mask) + more, mask) * weights).sum()

@@ -4,6 +4,7 @@ import torch
 
 from checkpoints_convert.proof.verify import redraw_all
 from minimodels.lavt import LAVT
+from minimodels.stored import models
 from tests.systems.lavt import golden
 
 # Nothing may be made for four stages, patches of 4 or words of 768 alone.
@@ -11,7 +12,7 @@ SMALL = golden.SMALL
 
 
 def small(seed: int = 0, **changes) -> LAVT:
-    return redraw_all(LAVT(**{**SMALL, **changes}), seed).double().eval()
+    return redraw_all(models.make("LAVT", {**SMALL, **changes}), seed).double().eval()
 
 
 def given(batch: int = 2, height: int = 21, width: int = 30, tokens: int = 7, seed: int = 0):

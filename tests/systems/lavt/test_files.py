@@ -24,10 +24,19 @@ from minimodels.words.word_piece import learn_words
 
 VOCABULARY = learn_words(["the small dog on the left of the big red star at the top"])
 # Four stages, as the official files have them.
+BERT_SIZES = {
+    "vocab_size": len(VOCABULARY), "max_length": 30, "embed_dim": 64, "depth": 2, "num_heads": 1, "mlp_dim": 24,
+}  # fmt: skip
 SIZES = {
-    "patch_size": 4, "embed_dim": 8, "depths": (1, 1, 2, 1), "num_heads": (1, 2, 4, 8), "window_size": 3,
-    "mlp_ratio": 4.0, "fusion_heads": (1, 1, 1, 1), "decoder_dim": 32, "vocab_size": len(VOCABULARY),
-    "max_length": 30, "text_dim": 64, "text_depth": 2, "text_heads": 1, "text_mlp_dim": 24,
+    "backbone": {
+        "class": "SwinBackbone",
+        "arguments": {
+            "patch_size": 4, "embed_dim": 8, "depths": (1, 1, 2, 1), "num_heads": (1, 2, 4, 8), "window_size": 3,
+            "mlp_ratio": 4.0, "output_norms": False,
+        },
+    },
+    "bert": {"class": "BERT", "arguments": BERT_SIZES},
+    "fusion_heads": (1, 1, 1, 1), "decoder_dim": 32,
 }  # fmt: skip
 
 
@@ -38,7 +47,7 @@ def no_cache(monkeypatch, tmp_path):
 
 @pytest.fixture(scope="module")
 def model() -> LAVT:
-    made = redraw_all(LAVT(**SIZES)).eval()
+    made = redraw_all(models.make("LAVT", SIZES)).eval()
     made.about = {"system": "lavt", "class": "LAVT", "arguments": SIZES, "format": "official"}
     return made
 
@@ -205,7 +214,9 @@ def test_the_image_side_alone(model, tmp_path):
 
 
 def test_a_bert_of_another_width(model):
-    other = redraw_all(LAVT(**{**SIZES, "text_dim": 32}))
+    other = redraw_all(
+        models.make("LAVT", {**SIZES, "bert": {"class": "BERT", "arguments": {**BERT_SIZES, "embed_dim": 32}}})
+    )
     other.about = {**model.about}
     parts = lavt.split(export(other, "official"))
     with pytest.raises(UserError, match="wrong shape: .*f_key.*gives .*64.*our fusions.0.key.weight is .*32"):

@@ -9,8 +9,8 @@ from checkpoints_convert.proof.compare import difference
 from checkpoints_convert.proof.verify import redraw_all
 from minimodels import lavt as file
 from minimodels.errors import UserError
-from minimodels.lavt import LAVT, PWAM, READINGS_OF_Y1
-from tests.systems.lavt.small import SMALL, given, small
+from minimodels.lavt import PWAM, READINGS_OF_Y1
+from tests.systems.lavt.small import given, small
 
 # ---------------------------------------------------------------- what it promises
 
@@ -104,6 +104,6 @@ def test_a_mask_of_another_length():
 
 def test_sizes_that_make_no_model():
     with pytest.raises(UserError, match="one number for each stage"):
-        LAVT(**{**SMALL, "fusion_heads": (1, 1)})
+        small(fusion_heads=(1, 1))
     with pytest.raises(UserError, match="embed_dim 8 cannot be split into 3 heads"):
-        LAVT(**{**SMALL, "fusion_heads": (3, 1, 1)})
+        small(fusion_heads=(3, 1, 1))
