@@ -91,8 +91,7 @@ def test_what_is_new_makes_nothing_stale(book):
     def edit():
         new = "\n\nclass Brand{}:\n    size = 3\n\n    def __call__(self, text):\n        return text\n"
         append(book, "minimodels/words/byte_pair.py", new.format("NewTokenizer"))
-        entry = "\n\nPREPROCESSES['BrandNewPreprocess'] = BrandNewPreprocess\n"
-        append(book, "minimodels/pixels/preprocess.py", new.format("NewPreprocess") + entry)
+        append(book, "minimodels/pixels/preprocess.py", new.format("NewPreprocess"))
         model = "from torch import nn\n\n\nclass BrandNew(nn.Module):\n    def forward(self, x):\n        return x\n"
         write(book, {"minimodels/brand_new.py": model})
         table = (book / "checkpoints_convert/tables/vit.py").read_text("utf-8")
