@@ -210,10 +210,10 @@ class PromptEncoder(nn.Module):
         self.padding_embed = nn.Parameter(torch.randn(prompt_dim))
         self.no_mask_embed = nn.Parameter(torch.randn(prompt_dim))
         self.mask_conv = nn.Sequential(
-            *(nn.Conv2d(1, mask_channels // 4, kernel_size=2, stride=2), ChannelNorm(mask_channels // 4), nn.GELU()),
-            *(nn.Conv2d(mask_channels // 4, mask_channels, 2, stride=2), ChannelNorm(mask_channels), nn.GELU()),
+            nn.Conv2d(1, mask_channels // 4, kernel_size=2, stride=2), ChannelNorm(mask_channels // 4), nn.GELU(),
+            nn.Conv2d(mask_channels // 4, mask_channels, 2, stride=2), ChannelNorm(mask_channels), nn.GELU(),
             nn.Conv2d(mask_channels, prompt_dim, kernel_size=1),
-        )
+        )  # fmt: skip
 
     def forward(
         self, points: Points | None, labels: Labels | None, boxes: Boxes | None, mask: Mask | None
@@ -341,9 +341,9 @@ class MaskDecoder(nn.Module):
         self.final_attn = CrossAttention(prompt_dim, prompt_dim // 2, num_heads)
         self.final_norm = nn.LayerNorm(prompt_dim, eps=1e-5)  # also where the blocks have another
         self.upscale = nn.Sequential(
-            *(nn.ConvTranspose2d(prompt_dim, prompt_dim // 4, 2, stride=2), ChannelNorm(prompt_dim // 4), nn.GELU()),
-            *(nn.ConvTranspose2d(prompt_dim // 4, prompt_dim // 8, 2, stride=2), nn.GELU()),
-        )
+            nn.ConvTranspose2d(prompt_dim, prompt_dim // 4, 2, stride=2), ChannelNorm(prompt_dim // 4), nn.GELU(),
+            nn.ConvTranspose2d(prompt_dim // 4, prompt_dim // 8, 2, stride=2), nn.GELU(),
+        )  # fmt: skip
         self.mask_mlps = nn.ModuleList(three_layers(prompt_dim, prompt_dim, prompt_dim // 8) for _ in range(num_masks))
         self.iou_mlp = three_layers(prompt_dim, iou_dim, num_masks)
 
@@ -406,14 +406,17 @@ class SAM(nn.Module):
         if image_size % patch_size or prompt_dim % 8:
             raise UserError(f"image_size {image_size} must be a multiple of {patch_size}, prompt_dim {prompt_dim} of 8")
         self.image_size, grid = image_size, image_size // patch_size
-        width: dict = {"prompt_dim": prompt_dim}
-        sizes: dict = {"patch_size": patch_size, "embed_dim": embed_dim, "num_heads": num_heads, "mlp_dim": mlp_dim}
-        blocks: dict = {"depth": depth, "window_size": window_size, "global_blocks": global_blocks}
-        self.image_encoder = ImageEncoder(grid=grid, **sizes, **blocks, **width)
-        self.prompt_encoder = PromptEncoder(side=image_size, grid=grid, mask_channels=mask_channels, **width)
-        decoder: dict = {"depth": decoder_depth, "num_heads": decoder_heads, "mlp_dim": decoder_mlp_dim}
-        masks: dict = {"num_masks": num_masks + 1, "iou_dim": iou_dim, "eps": decoder_eps}
-        self.mask_decoder = MaskDecoder(**decoder, **masks, **width)
+        self.image_encoder = ImageEncoder(
+            grid=grid, patch_size=patch_size, embed_dim=embed_dim, depth=depth, num_heads=num_heads, mlp_dim=mlp_dim,
+            window_size=window_size, global_blocks=global_blocks, prompt_dim=prompt_dim,
+        )  # fmt: skip
+        self.prompt_encoder = PromptEncoder(
+            side=image_size, grid=grid, mask_channels=mask_channels, prompt_dim=prompt_dim
+        )
+        self.mask_decoder = MaskDecoder(
+            depth=decoder_depth, num_heads=decoder_heads, mlp_dim=decoder_mlp_dim, num_masks=num_masks + 1,
+            iou_dim=iou_dim, eps=decoder_eps, prompt_dim=prompt_dim,
+        )  # fmt: skip
 
     def forward(
         self,

@@ -24,9 +24,18 @@ EXPECTED = "expected a checkpoint: .safetensors, or a .pt, .pth or .bin file of 
 MAGIC = 0x1950A86A20F9469CFC6C  # the first value in torch.save's files of before 2020
 LIMIT = 16_000_000  # bytes of one code file of an archive, unpacked
 STORAGES = {
-    **{"Double": torch.float64, "Float": torch.float32, "Half": torch.float16, "BFloat16": torch.bfloat16},
-    **{"Long": torch.int64, "Int": torch.int32, "Short": torch.int16, "Char": torch.int8, "Byte": torch.uint8},
-    **{"Bool": torch.bool, "ComplexFloat": torch.complex64, "ComplexDouble": torch.complex128},
+    "Double": torch.float64,
+    "Float": torch.float32,
+    "Half": torch.float16,
+    "BFloat16": torch.bfloat16,
+    "Long": torch.int64,
+    "Int": torch.int32,
+    "Short": torch.int16,
+    "Char": torch.int8,
+    "Byte": torch.uint8,
+    "Bool": torch.bool,
+    "ComplexFloat": torch.complex64,
+    "ComplexDouble": torch.complex128,
 }
 
 

@@ -33,8 +33,12 @@ PREFERRED = ("state_dict", "model", "module", "model_state_dict", "net", "networ
 COMPANIONS = {"model": "bert_model"}  # a second model that belongs to the first: LAVT's text encoder
 # In a folder: the weights, in the order in which the libraries look for them, and the settings that belong to them.
 WEIGHTS = (
-    *("model.safetensors", "model.safetensors.index.json", "open_clip_model.safetensors"),
-    *("pytorch_model.bin", "pytorch_model.bin.index.json", "open_clip_pytorch_model.bin"),
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "open_clip_model.safetensors",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    "open_clip_pytorch_model.bin",
 )
 SETTINGS = ("config", "preprocessor_config", "open_clip_config", "tokenizer_config")
 VOCABULARIES = ("vocab.txt", "tokenizer.json")  # read by whom they concern
@@ -225,27 +229,24 @@ def foreign(head: bytes, size: int) -> str | None:
 
 
 _MAGICS = {
-    **{
-        b"\x89PNG": "a PNG picture",
-        b"\xff\xd8\xff": "a JPEG picture",
-        b"GIF8": "a GIF picture",
-        b"BM": "a BMP picture",
-    },
-    **{
-        b"RIFF": "a WebP picture or a sound",
-        b"II*\x00": "a TIFF picture",
-        b"MM\x00*": "a TIFF picture",
-        b"%PDF": "a PDF",
-    },
-    **{b"\x1f\x8b": "a gzip archive (unpack it first)", b"7z\xbc\xaf": "a 7z archive (unpack it first)"},
-    **{b"BZh": "a bzip2 archive (unpack it first)", b"Rar!": "a RAR archive (unpack it first)"},
-    **{b"\x89HDF": "a Keras or TensorFlow file (HDF5)", b"GGUF": "a GGUF file (quantised for llama.cpp)"},
-    **{
-        b"\x93NUMPY": "a numpy array",
-        b"\x7fELF": "a program",
-        b"MZ": "a program",
-        b"PK\x05\x06": "an empty zip archive",
-    },
+    b"\x89PNG": "a PNG picture",
+    b"\xff\xd8\xff": "a JPEG picture",
+    b"GIF8": "a GIF picture",
+    b"BM": "a BMP picture",
+    b"RIFF": "a WebP picture or a sound",
+    b"II*\x00": "a TIFF picture",
+    b"MM\x00*": "a TIFF picture",
+    b"%PDF": "a PDF",
+    b"\x1f\x8b": "a gzip archive (unpack it first)",
+    b"7z\xbc\xaf": "a 7z archive (unpack it first)",
+    b"BZh": "a bzip2 archive (unpack it first)",
+    b"Rar!": "a RAR archive (unpack it first)",
+    b"\x89HDF": "a Keras or TensorFlow file (HDF5)",
+    b"GGUF": "a GGUF file (quantised for llama.cpp)",
+    b"\x93NUMPY": "a numpy array",
+    b"\x7fELF": "a program",
+    b"MZ": "a program",
+    b"PK\x05\x06": "an empty zip archive",
 }
 
 

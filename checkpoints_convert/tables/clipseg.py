@@ -264,7 +264,10 @@ def _clipseg(name: str, about: int, decoder: int, note: str, revision: str = "ma
 
 ENTRIES: tuple[Entry, ...] = (
     *_clipseg(
-        *("rd64-refined", 602990984, 4704900, "D = 64, refined head: the usual choice"),
+        "rd64-refined",
+        602990984,
+        4704900,
+        "D = 64, refined head: the usual choice",
         revision="999e0328d9e10b484360c477313983f9afdd7050",
     ),
     *_clipseg("rd64", 602775560, 4489476, "D = 64"),

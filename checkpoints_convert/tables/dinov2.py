@@ -81,12 +81,16 @@ def transformers_rows(names: Mapping[str, str]) -> list[Row]:
 
 
 ON_THE_HUB = {
-    **{"qkv": "attention.attention.{query,key,value}", "out": "attention.output.dense"},
-    **{"gate_value": "mlp.weights_in", "mlp_out": "mlp.weights_out"},
+    "qkv": "attention.attention.{query,key,value}",
+    "out": "attention.output.dense",
+    "gate_value": "mlp.weights_in",
+    "mlp_out": "mlp.weights_out",
 }
 IN_MEMORY = {
-    **{"qkv": "attention.{q,k,v}_proj", "out": "attention.o_proj"},
-    **{"gate_value": "mlp.{gate,up}_proj", "mlp_out": "mlp.down_proj"},
+    "qkv": "attention.{q,k,v}_proj",
+    "out": "attention.o_proj",
+    "gate_value": "mlp.{gate,up}_proj",
+    "mlp_out": "mlp.down_proj",
 }
 
 

@@ -197,19 +197,27 @@ def _lavt(data: str, beside: str, inside: str, note: str) -> tuple[Entry, Entry]
 
 ENTRIES: tuple[Entry, ...] = (
     *_lavt(
-        *("refcoco", "13D-OeEOijV8KTC3BkFP-gOJymc6DLwVT", "1xFMEXr6AGU97Ypj1yr8oo00uObbeIQvJ"),
+        "refcoco",
+        "13D-OeEOijV8KTC3BkFP-gOJymc6DLwVT",
+        "1xFMEXr6AGU97Ypj1yr8oo00uObbeIQvJ",
         "RefCOCO (the man on the left)",
     ),
     *_lavt(
-        *("refcoco+", "1B8Q44ZWsc8Pva2xD_M-KFh7-LgzeH2-2", "1HS8ZnGaiPJr-OmoUn4-4LVnVtD_zHY6w"),
+        "refcoco+",
+        "1B8Q44ZWsc8Pva2xD_M-KFh7-LgzeH2-2",
+        "1HS8ZnGaiPJr-OmoUn4-4LVnVtD_zHY6w",
         "RefCOCO+ (no words of place)",
     ),
     *_lavt(
-        *("gref-umd", "1BjUnPVpALurkGl7RXXvQiAHhA-gQYKvK", "14g8NzgZn6HzC6tP_bsQuWmh5LnOcovsE"),
+        "gref-umd",
+        "1BjUnPVpALurkGl7RXXvQiAHhA-gQYKvK",
+        "14g8NzgZn6HzC6tP_bsQuWmh5LnOcovsE",
         "G-Ref (longer sentences), UMD split",
     ),
     *_lavt(
-        *("gref-google", "1weiw5UjbPfo3tCBPfB8tu6xFXCUG16yS", "1IJeahFVLgKxu_BVmWacZs3oUzgTCeWcz"),
+        "gref-google",
+        "1weiw5UjbPfo3tCBPfB8tu6xFXCUG16yS",
+        "1IJeahFVLgKxu_BVmWacZs3oUzgTCeWcz",
         "G-Ref (longer sentences), Google split",
     ),
 )

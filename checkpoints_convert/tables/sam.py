@@ -219,15 +219,24 @@ def _sam(size: str, mark: str, weight: int, sha256: str, about: int) -> list[Ent
 
 ENTRIES: tuple[Entry, ...] = (
     *_sam(
-        *("base", "01ec64", 375042383, "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912"),
+        "base",
+        "01ec64",
+        375042383,
+        "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
         374942912,
     ),
     *_sam(
-        *("large", "0b3195", 1249524607, "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622"),
+        "large",
+        "0b3195",
+        1249524607,
+        "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
         1249372352,
     ),
     *_sam(
-        *("huge", "4b8939", 2564550879, "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e"),
+        "huge",
+        "4b8939",
+        2564550879,
+        "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
         2564363456,
     ),
 )

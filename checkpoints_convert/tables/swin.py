@@ -321,18 +321,25 @@ ENTRIES: tuple[Entry, ...] = (
     _swin("swin_base_patch4_window7_224_22k", 438096052, "Swin-B, 21,841 classes"),
     _swin("swin_base_patch4_window12_384_22k", 450665252, "Swin-B at 384 pixels: what LAVT's training starts from"),
     _swin_repo(
-        *("microsoft/swin-tiny-patch4-window7-224", "transformers", "Apache-2.0", 113153416),
+        "microsoft/swin-tiny-patch4-window7-224",
+        "transformers",
+        "Apache-2.0",
+        113153416,
         "Swin-T, 1000 ImageNet classes",
     ),
+    _swin_repo("timm/swin_tiny_patch4_window7_224.ms_in1k", "timm", "MIT", 113153416, "Swin-T, 1000 ImageNet classes"),
     _swin_repo(
-        *("timm/swin_tiny_patch4_window7_224.ms_in1k", "timm", "MIT", 113153416), "Swin-T, 1000 ImageNet classes"
-    ),
-    _swin_repo(
-        *("timm/swin_base_patch4_window7_224.ms_in22k_ft_in1k", "timm", "MIT", 351072896),
+        "timm/swin_base_patch4_window7_224.ms_in22k_ft_in1k",
+        "timm",
+        "MIT",
+        351072896,
         "Swin-B, trained on 22k classes, then 1000",
     ),
     _swin_repo(
-        *("timm/swin_base_patch4_window12_384.ms_in22k_ft_in1k", "timm", "MIT", 351614336),
+        "timm/swin_base_patch4_window12_384.ms_in22k_ft_in1k",
+        "timm",
+        "MIT",
+        351614336,
         "Swin-B at 384 pixels, 1000 classes",
     ),
 )

@@ -208,8 +208,8 @@ for axis, first, name in zip(
             if not (number := int(first[y, x])) or (y, x) == (8, 0):
                 continue
             axis.text(
-                *(x + 0.5, y + 0.5, number),
-                **{"ha": "center", "va": "center", "fontsize": 7},
+                x + 0.5, y + 0.5, number,
+                ha="center", va="center", fontsize=7,
                 color="white" if number < 5 else "black",
             )
     axis.set_title(name, fontsize=10)
@@ -254,8 +254,8 @@ for side, (axis, picture) in enumerate(zip(axes, (scene, rolled))):
     places = [(y, x) for y in middles[side] for x in middles[side]]
     for (y, x), number in zip(places, order[side]):
         axis.text(
-            *(x, y, str(number)),
-            **{"ha": "center", "va": "center", "fontsize": 15},
+            x, y, str(number),
+            ha="center", va="center", fontsize=15,
             color="white",
             bbox={"facecolor": "black", "alpha": 0.55, "lw": 0, "pad": 2},
         )
@@ -347,8 +347,8 @@ for number, (side, dim, depth) in enumerate(
 ):
     height = 112 - 20 * number
     box = drawing.box(
-        *(20 + 162 * number, 75 - height / 2, 104, height),
-        *(f"{depth} blocks", f"{side} x {side} x {dim}"),
+        20 + 162 * number, 75 - height / 2, 104, height,
+        f"{depth} blocks", f"{side} x {side} x {dim}",
         tone=tones[number],
     )
     if last is not None:

@@ -24,12 +24,13 @@ BLOCKS = ast.If | ast.Try | ast.With | ast.For | ast.While
 ERROR_TEXT = " (error text)"  # behind a definition whose raised text the recorded output shows
 FIELD_KINDS = ("ClassVar", "InitVar", "KW_ONLY")  # annotations that make another dataclass
 # Methods that torch calls by itself on a module: a class that adds one behaves differently without anybody naming it.
-CALLED_BY_TORCH = {
-    *("forward", "train", "eval", "apply", "to", "half", "float", "double", "cpu", "cuda", "type", "extra_repr"),
-    *("children", "named_children", "modules", "named_modules", "parameters", "named_parameters", "buffers"),
-    *("named_buffers", "state_dict", "load_state_dict", "requires_grad_", "zero_grad", "_apply", "_get_name"),
-    *("_save_to_state_dict", "_load_from_state_dict", "_named_members", "_call_impl", "get_extra_state"),
-}
+CALLED_BY_TORCH = set(
+    """
+    forward train eval apply to half float double cpu cuda type extra_repr children named_children modules
+    named_modules parameters named_parameters buffers named_buffers state_dict load_state_dict requires_grad_
+    zero_grad _apply _get_name _save_to_state_dict _load_from_state_dict _named_members _call_impl get_extra_state
+    """.split()
+)
 
 
 class Place(NamedTuple):

@@ -16,8 +16,16 @@ PARTS = ("tiny-clip", "tiny-sam")
 SIDE = 128  # pixels: twice a scene's, so that a sticker has 4 x 4 patches or more
 # Few clicks, because a sticker has few patches; all masks of each. `least_score` was chosen on the validation split.
 NUMBERS: dict[str, Any] = {
-    **{"sizes": (1, 3), "draws": 12, "num_centers": 0, "multimask": True},
-    **{"alpha": 1.0, "beta": 0.5, "exponent": 0.5, "merge": 3, "share": 0.97, "least_score": 0.84},
+    "sizes": (1, 3),
+    "draws": 12,
+    "num_centers": 0,
+    "multimask": True,
+    "alpha": 1.0,
+    "beta": 0.5,
+    "exponent": 0.5,
+    "merge": 3,
+    "share": 0.97,
+    "least_score": 0.84,
 }
 
 
@@ -28,7 +36,7 @@ def load(device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32,
         UserError: a part of it is not there.
     """
     features, sam = (models.load(name, device, dtype) for name in PARTS)
-    return join(features, sam, **{**NUMBERS, **numbers})
+    return join(features, sam, **(NUMBERS | numbers))
 
 
 def join(features: nn.Module, sam: Any, **numbers: Any) -> Matcher:

@@ -23,14 +23,25 @@ CAPTIONS = ["a small red car left of a dog on grass", "a big owl at night", "a c
 def write_model(path, seed, trained_on="Sticker World, split train", image_size=32):
     merges = learn_merges(CAPTIONS, 60)
     arguments = {
-        **{"embed_dim": 16, "image_size": image_size, "patch_size": 8, "context_length": CONTEXT, "quick_gelu": False},
-        **{"vision_width": 32, "vision_depth": 1, "vision_heads": 2},
-        **{"text_width": 32, "text_depth": 1, "text_heads": 2},
+        "embed_dim": 16,
+        "image_size": image_size,
+        "patch_size": 8,
+        "context_length": CONTEXT,
+        "quick_gelu": False,
+        "vision_width": 32,
+        "vision_depth": 1,
+        "vision_heads": 2,
+        "text_width": 32,
+        "text_depth": 1,
+        "text_heads": 2,
         "vocab_size": BytePairTokenizer(merges).vocab_size,
     }
     torch.manual_seed(seed)
     about = {
-        **{"system": "clip", "class": "CLIP", "arguments": arguments, "trained_on": trained_on},
+        "system": "clip",
+        "class": "CLIP",
+        "arguments": arguments,
+        "trained_on": trained_on,
         "preprocess": preprocess_to_dict(CLIPPreprocess(image_size)),
         "tokenizer": {"kind": "bpe", "merges": merges, "context_length": CONTEXT},
     }

@@ -20,8 +20,17 @@ from minimodels.words.byte_pair import BytePairTokenizer, learn_merges
 
 MERGES = learn_merges(["a small red car left of a dog on grass", "a big owl at night"], 40)
 CLIP_NUMBERS = {
-    **{"embed_dim": 16, "image_size": 32, "patch_size": 8, "context_length": 24, "quick_gelu": False},
-    **{"vision_width": 32, "vision_depth": 2, "vision_heads": 2, "text_width": 32, "text_depth": 1, "text_heads": 2},
+    "embed_dim": 16,
+    "image_size": 32,
+    "patch_size": 8,
+    "context_length": 24,
+    "quick_gelu": False,
+    "vision_width": 32,
+    "vision_depth": 2,
+    "vision_heads": 2,
+    "text_width": 32,
+    "text_depth": 1,
+    "text_heads": 2,
     "vocab_size": BytePairTokenizer(MERGES).vocab_size,
 }
 TOKENIZER = {"kind": "bpe", "merges": MERGES, "context_length": 24}
@@ -35,8 +44,12 @@ def model_file(tmp_path_factory):
     numbers = {"clip": {"class": "CLIP", "arguments": CLIP_NUMBERS}, **decoder}
     path = tmp_path_factory.mktemp("model") / "small.safetensors"
     about = {
-        **{"system": "clipseg", "class": "CLIPSeg", "arguments": numbers, "tokenizer": TOKENIZER},
-        **{"preprocess": preprocess_to_dict(TensorPreprocess(32)), "trained_on": "Sticker World, split train"},
+        "system": "clipseg",
+        "class": "CLIPSeg",
+        "arguments": numbers,
+        "tokenizer": TOKENIZER,
+        "preprocess": preprocess_to_dict(TensorPreprocess(32)),
+        "trained_on": "Sticker World, split train",
     }
     model = models.make("CLIPSeg", numbers)
     for parameter in model.parameters():
@@ -179,7 +192,10 @@ def test_mistakes_are_one_line(run, here, words, told):
 
 def test_other_models_are_refused(run, here):
     about = {
-        **{"system": "clip", "class": "CLIP", "arguments": CLIP_NUMBERS, "tokenizer": TOKENIZER},
+        "system": "clip",
+        "class": "CLIP",
+        "arguments": CLIP_NUMBERS,
+        "tokenizer": TOKENIZER,
         "preprocess": preprocess_to_dict(CLIPPreprocess(32)),
     }
     models.save("clip.safetensors", CLIP(**CLIP_NUMBERS), about)

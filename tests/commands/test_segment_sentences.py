@@ -32,8 +32,11 @@ def model_file(tmp_path_factory):
     torch.manual_seed(3)
     path = tmp_path_factory.mktemp("model") / "small.safetensors"
     about = {
-        **{"system": "lavt", "class": "LAVT", "arguments": NUMBERS, "trained_on": "Sticker World, split train"},
-        **{"tokenizer": {"kind": "wordpiece", "vocabulary": vocabulary(), "context_length": 12}},
+        "system": "lavt",
+        "class": "LAVT",
+        "arguments": NUMBERS,
+        "trained_on": "Sticker World, split train",
+        "tokenizer": {"kind": "wordpiece", "vocabulary": vocabulary(), "context_length": 12},
         "preprocess": preprocess_to_dict(TensorPreprocess(32)),
     }
     models.save(path, models.make("LAVT", NUMBERS).eval(), about)

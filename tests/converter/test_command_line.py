@@ -297,8 +297,16 @@ def bad_checkpoint(kind: str, tensors: dict[str, torch.Tensor], path: Path) -> s
 
 
 BAD = (
-    *("truncated", "code", "another model", "missing", "unknown name", "wrong shape"),
-    *("nan", "infinite", "integers", "text"),
+    "truncated",
+    "code",
+    "another model",
+    "missing",
+    "unknown name",
+    "wrong shape",
+    "nan",
+    "infinite",
+    "integers",
+    "text",
 )
 
 

@@ -204,8 +204,12 @@ class TestTorchScript:
         assert_same(read, wanted)
         assert_same(dict(sorted(read.items())), dict(sorted(model.state_dict().items())))
         assert list(read)[:6] == [
-            *("positional_embedding", "text_projection", "logit_scale"),
-            *("input_resolution", "context_length", "vocab_size"),
+            "positional_embedding",
+            "text_projection",
+            "logit_scale",
+            "input_resolution",
+            "context_length",
+            "vocab_size",
         ]
         assert read["vocab_size"].dtype == torch.int64 and read["text_projection"].dtype == torch.float16
         assert read["visual.bn1.num_batches_tracked"].dtype == torch.int64
@@ -313,7 +317,11 @@ class TestCode:
         torch.save({"model": {"w": torch.ones(2)}, "args": args, "epoch": 39}, tmp_path / "a.pth")
         read = read_tensors(tmp_path / "a.pth")
         assert read.extras["args"] == {
-            **{"model": "lavt", "window12": True, "device": "cuda", "sizes": (1, 2), "dtype": "torch.float16"}
+            "model": "lavt",
+            "window12": True,
+            "device": "cuda",
+            "sizes": (1, 2),
+            "dtype": "torch.float16",
         }
         assert type(read.extras["args"]) is dict and read.extras["epoch"] == 39
 

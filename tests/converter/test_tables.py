@@ -88,7 +88,10 @@ def test_names_with_numbers_and_alternatives():
     converted = TABLE.convert(tensors)
     assert not converted.problems
     assert set(converted.tensors) == {
-        *("blocks.0.qkv.weight", "blocks.10.qkv.weight", "blocks.10.list.3.bias", "patch.weight"),
+        "blocks.0.qkv.weight",
+        "blocks.10.qkv.weight",
+        "blocks.10.list.3.bias",
+        "patch.weight",
     }
     assert converted.tensors["blocks.0.qkv.weight"][:2].tolist() == [[50, 51, 52], [53, 54, 55]]  # q first
     assert converted.dropped == {"layers.0.counter": "a counter"}

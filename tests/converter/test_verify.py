@@ -61,7 +61,10 @@ def test_equal_models_are_equal_in_every_row():
     comparison = compare(two(), two(), X, pairs=PAIRS)
     assert comparison.ok and comparison.first_wrong is None
     assert [(row.kind, row.ours) for row in comparison.rows] == [
-        *(("input", "x"), ("block", "first"), ("block", "second"), ("output", "output"))
+        ("input", "x"),
+        ("block", "first"),
+        ("block", "second"),
+        ("output", "output"),
     ]
     assert all(row.largest <= 1e-12 for row in comparison.rows)
     lower = [row.lower for row in comparison.rows if row.kind != "input"]
@@ -163,7 +166,7 @@ def test_redraw_all_redraws_everything():
 
     def layers():
         return nn.Sequential(
-            *(nn.Conv2d(3, 4, 2), nn.BatchNorm2d(4), nn.LayerNorm(4), nn.Linear(4, 4), nn.Embedding(9, 4))
+            nn.Conv2d(3, 4, 2), nn.BatchNorm2d(4), nn.LayerNorm(4), nn.Linear(4, 4), nn.Embedding(9, 4)
         )
 
     model = redraw_all(layers())

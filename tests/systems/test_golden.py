@@ -176,7 +176,10 @@ def test_a_case_never_seen_runs(resnet, tmp_path):
         arrays["logits_per_image"] = model.get_logits(image.double(), ids)[0]
     arrays[name] = kept[0][:, ::3] if resnet else kept[0][..., ::5]
     config = {
-        **{"system": "clip", "kind": "model", "salt": 5, "heads": {"vision": 8 if resnet else 3, "text": 4}},
+        "system": "clip",
+        "kind": "model",
+        "salt": 5,
+        "heads": {"vision": 8 if resnet else 3, "text": 4},
         "subsampled": {f"out.{name}": "every 3rd channel only" if resnet else "every 5th channel only"},
     }
     (tmp_path / "config.json").write_text(json.dumps(config))

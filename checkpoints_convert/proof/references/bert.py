@@ -81,15 +81,30 @@ def inputs(arguments: Mapping[str, Any], generator: torch.Generator, batch: int)
 
 
 TINY: dict[str, Any] = {
-    **{"hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 3, "intermediate_size": 40},
-    **{"vocab_size": 50, "max_position_embeddings": 14, "type_vocab_size": 2},
+    "hidden_size": 24,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 3,
+    "intermediate_size": 40,
+    "vocab_size": 50,
+    "max_position_embeddings": 14,
+    "type_vocab_size": 2,
 }
 TINY_DISTIL: dict[str, Any] = {
-    **{"dim": 24, "n_layers": 3, "n_heads": 3, "hidden_dim": 40, "vocab_size": 50, "max_position_embeddings": 14}
+    "dim": 24,
+    "n_layers": 3,
+    "n_heads": 3,
+    "hidden_dim": 40,
+    "vocab_size": 50,
+    "max_position_embeddings": 14,
 }
 OTHER: dict[str, Any] = {
-    **{"hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 2, "layer_norm_eps": 1e-5},
-    **{"type_vocab_size": 3, "max_position_embeddings": 40, "pooler": False},
+    "hidden_size": 32,
+    "num_attention_heads": 4,
+    "num_hidden_layers": 2,
+    "layer_norm_eps": 1e-5,
+    "type_vocab_size": 3,
+    "max_position_embeddings": 40,
+    "pooler": False,
 }
 BASE: dict[str, Any] = {"vocab_size": 30522}
 LARGE = {**BASE, "hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
@@ -103,7 +118,10 @@ SHARED: dict[str, Any] = {
 TRIALS = {"tiny": Trial(), "tiny, batch 4": Trial(seed=1, batch=4)}
 REFERENCES = [
     Reference(
-        *("BERT", "transformers", "bert", "transformers"),
+        model="BERT",
+        library="transformers",
+        system="bert",
+        format="transformers",
         **SHARED,
         build=build_bert,
         tiny=TINY,
@@ -114,8 +132,12 @@ REFERENCES = [
             # BERT-base's own width, heads and eps, one block deep and with a short vocabulary.
             "widths of base": Trial(
                 {
-                    **{"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072},
-                    **{"num_hidden_layers": 1, "vocab_size": 300, "max_position_embeddings": 512},
+                    "hidden_size": 768,
+                    "num_attention_heads": 12,
+                    "intermediate_size": 3072,
+                    "num_hidden_layers": 1,
+                    "vocab_size": 300,
+                    "max_position_embeddings": 512,
                 }
             ),
         },
@@ -127,7 +149,10 @@ REFERENCES = [
         },
     ),
     Reference(
-        *("DistilBERT", "transformers", "bert", "distilbert"),
+        model="DistilBERT",
+        library="transformers",
+        system="bert",
+        format="distilbert",
         **SHARED,
         build=build_distilbert,
         tiny=TINY_DISTIL,

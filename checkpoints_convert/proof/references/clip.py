@@ -124,12 +124,20 @@ TINY_TEXT = {"context_length": 9, "vocab_size": 60, "width": 32, "heads": 4, "la
 TINY_VIT = {"image_size": 24, "patch_size": 8, "width": 48, "head_width": 16, "layers": 3}
 TINY_RESNET = {"image_size": 64, "layers": (1, 2, 1, 1), "width": 8, "head_width": 32}
 TINY_VISION = {
-    **{"hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 3, "num_attention_heads": 3},
-    **{"image_size": 24, "patch_size": 8},
+    "hidden_size": 48,
+    "intermediate_size": 80,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 3,
+    "image_size": 24,
+    "patch_size": 8,
 }
 TINY_TRANSFORMERS_TEXT = {
-    **{"hidden_size": 32, "intermediate_size": 72, "num_hidden_layers": 2, "num_attention_heads": 4},
-    **{"vocab_size": 60, "max_position_embeddings": 9},
+    "hidden_size": 32,
+    "intermediate_size": 72,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "vocab_size": 60,
+    "max_position_embeddings": 9,
 }
 
 
@@ -175,8 +183,12 @@ def large(image_size: int) -> Sizes:
     """ViT-L/14 in transformers' words."""
     return {
         "vision": {
-            **{"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16},
-            **{"patch_size": 14, "image_size": image_size},
+            "hidden_size": 1024,
+            "intermediate_size": 4096,
+            "num_hidden_layers": 24,
+            "num_attention_heads": 16,
+            "patch_size": 14,
+            "image_size": image_size,
         },
         "text": {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12},
         "embed_dim": 768,
@@ -192,7 +204,10 @@ OPEN_CLIP: dict[str, Any] = {
 }
 REFERENCES = [
     Reference(
-        *("CLIP ViT", "open_clip", "clip", "open_clip"),
+        model="CLIP ViT",
+        library="open_clip",
+        system="clip",
+        format="open_clip",
         **OPEN_CLIP,
         pairs=[
             ("image_tower.norm_pre", "visual.ln_pre"),
@@ -216,7 +231,10 @@ REFERENCES = [
         },
     ),
     Reference(
-        *("CLIP ViT", "transformers", "clip", "transformers"),
+        model="CLIP ViT",
+        library="transformers",
+        system="clip",
+        format="transformers",
         build=build_transformers,
         inputs=inputs,
         run=run,
@@ -240,7 +258,10 @@ REFERENCES = [
         open=open_transformers,
     ),
     Reference(
-        *("CLIP ResNet", "open_clip", "clip", "open_clip_resnet"),
+        model="CLIP ResNet",
+        library="open_clip",
+        system="clip",
+        format="open_clip_resnet",
         **OPEN_CLIP,
         pairs=[*RESNET_PAIRS, *TEXT_PAIRS],
         tiny={

@@ -99,13 +99,21 @@ def inputs(arguments: Mapping[str, Any], generator: torch.Generator, batch: int)
 
 
 TEXT = {
-    **{"hidden_size": 32, "intermediate_size": 72, "num_hidden_layers": 2, "num_attention_heads": 4},
-    **{"vocab_size": 60, "max_position_embeddings": 9},
+    "hidden_size": 32,
+    "intermediate_size": 72,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "vocab_size": 60,
+    "max_position_embeddings": 9,
 }
 TINY: dict[str, Any] = {
     "vision": {
-        **{"hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 4, "num_attention_heads": 3},
-        **{"image_size": 24, "patch_size": 4},
+        "hidden_size": 48,
+        "intermediate_size": 80,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 3,
+        "image_size": 24,
+        "patch_size": 4,
     },
     "text": TEXT,
     "embed_dim": 20,
@@ -146,14 +154,20 @@ SHARED: dict[str, Any] = {
 }
 REFERENCES = [
     Reference(
-        *("CLIPSeg", "transformers", "clipseg", "transformers"),
+        model="CLIPSeg",
+        library="transformers",
+        system="clipseg",
+        format="transformers",
         **SHARED,
         tiny=TINY,
         trials={**TRIALS, "other sizes": Trial(OTHER), "other sizes, batch 3": Trial(OTHER, seed=1, batch=3)},
         official={"CIDAS/clipseg-rd64": B16, "CIDAS/clipseg-rd16": {**B16, "reduce_dim": 16}},
     ),
     Reference(
-        *("CLIPSeg refined", "transformers", "clipseg", "transformers"),
+        model="CLIPSeg refined",
+        library="transformers",
+        system="clipseg",
+        format="transformers",
         **SHARED,
         tiny=TINY_REFINED,
         trials=TRIALS,

@@ -85,7 +85,11 @@ TRIALS = {"tiny": Trial(), "tiny, batch 3": Trial(seed=1, batch=3)}
 SIZES = {"small": (384, 12, 6), "base": (768, 12, 12), "large": (1024, 24, 16), "giant": (1536, 40, 24)}
 TINY_TIMM = {"img_size": 42, "patch_size": 14, "embed_dim": 24, "depth": 3, "num_heads": 3, "mlp_dim": 40}
 TINY_TRANSFORMERS = {
-    **{"image_size": 42, "patch_size": 14, "hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 3},
+    "image_size": 42,
+    "patch_size": 14,
+    "hidden_size": 24,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 3,
     "mlp_ratio": 2,
 }
 
@@ -109,7 +113,10 @@ def timm_reference(
 ) -> Reference:
     """One of the three kinds beside timm."""
     return Reference(
-        *(model, "timm", "dinov2", "timm"),
+        model,
+        "timm",
+        "dinov2",
+        "timm",
         build=build_timm,
         inputs=inputs,
         run=run,
@@ -127,7 +134,10 @@ def transformers_reference(
 ) -> Reference:
     """One of the three kinds beside transformers."""
     return Reference(
-        *(model, "transformers", "dinov2", "transformers_v5"),
+        model,
+        "transformers",
+        "dinov2",
+        "transformers_v5",
         build=build_transformers,
         inputs=inputs,
         run=run,
@@ -157,7 +167,11 @@ SMALLEST_TIMM = Trial(
 )
 SMALLEST_TRANSFORMERS = Trial(
     {
-        **{"image_size": 16, "patch_size": 8, "hidden_size": 20, "num_hidden_layers": 1, "num_attention_heads": 1},
+        "image_size": 16,
+        "patch_size": 8,
+        "hidden_size": 20,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 1,
         "registers": 1,
     },
     batch=3,

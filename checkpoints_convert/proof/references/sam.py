@@ -104,16 +104,28 @@ def inputs(arguments: Mapping[str, Any], generator: torch.Generator, batch: int)
 
 TINY: dict[str, Any] = {
     "vision": {
-        **{"hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 3, "mlp_dim": 40},
-        **{"image_size": 40, "patch_size": 8, "window_size": 3, "global_attn_indexes": [1]},
+        "hidden_size": 24,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 3,
+        "mlp_dim": 40,
+        "image_size": 40,
+        "patch_size": 8,
+        "window_size": 3,
+        "global_attn_indexes": [1],
     },
     "prompt": {"hidden_size": 16, "mask_input_channels": 8},
     "decoder": {"num_attention_heads": 4, "mlp_dim": 28, "iou_head_hidden_dim": 20},
 }
 OTHER: dict[str, Any] = {
     "vision": {
-        **{"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 2, "mlp_dim": 64},
-        **{"image_size": 48, "patch_size": 6, "window_size": 5, "global_attn_indexes": [0, 3]},
+        "hidden_size": 32,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 2,
+        "mlp_dim": 64,
+        "image_size": 48,
+        "patch_size": 6,
+        "window_size": 5,
+        "global_attn_indexes": [0, 3],
     },
     "prompt": {"hidden_size": 24, "mask_input_channels": 12},
     "decoder": {"num_attention_heads": 2, "mlp_dim": 20, "iou_head_hidden_dim": 12, "num_hidden_layers": 3},
@@ -132,7 +144,10 @@ def flat(tokens: Tensor) -> Tensor:
 
 REFERENCES = [
     Reference(
-        *("SAM", "transformers", "sam", "transformers"),
+        model="SAM",
+        library="transformers",
+        system="sam",
+        format="transformers",
         build=build_transformers,
         inputs=inputs,
         run=run,
@@ -146,8 +161,10 @@ REFERENCES = [
         ],
         tiny=TINY,
         trials={
-            **{"tiny": Trial(), "tiny, batch 3": Trial(seed=1, batch=3)},
-            **{"other sizes": Trial(OTHER), "other sizes, batch 3": Trial(OTHER, seed=1, batch=3)},
+            "tiny": Trial(),
+            "tiny, batch 3": Trial(seed=1, batch=3),
+            "other sizes": Trial(OTHER),
+            "other sizes, batch 3": Trial(OTHER, seed=1, batch=3),
         },
         official={"facebook/sam-vit-base": BASE, "facebook/sam-vit-large": LARGE, "facebook/sam-vit-huge": HUGE},
     )

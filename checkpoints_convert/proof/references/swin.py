@@ -168,7 +168,10 @@ BACKBONE_TRIALS = {
 
 REFERENCES = [
     Reference(
-        *("Swin", "timm", "swin", "timm"),
+        model="Swin",
+        library="timm",
+        system="swin",
+        format="timm",
         build=build_timm,
         inputs=inputs,
         run=run,
@@ -184,7 +187,10 @@ REFERENCES = [
         },
     ),
     Reference(
-        *("Swin", "transformers", "swin", "transformers_v5"),
+        model="Swin",
+        library="transformers",
+        system="swin",
+        format="transformers_v5",
         build=build_transformers,
         inputs=inputs,
         run=run,
@@ -197,7 +203,10 @@ REFERENCES = [
         open=open_transformers,
     ),
     Reference(
-        *("Swin backbone", "transformers", "swin", "transformers_v5_backbone"),
+        model="Swin backbone",
+        library="transformers",
+        system="swin",
+        format="transformers_v5_backbone",
         build=build_backbone,
         inputs=odd_inputs,
         run=run_maps,

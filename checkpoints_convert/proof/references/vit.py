@@ -106,7 +106,10 @@ TRANSFORMERS_TRIALS = {
 
 REFERENCES = [
     Reference(
-        *("ViT", "timm", "vit", "timm"),
+        model="ViT",
+        library="timm",
+        system="vit",
+        format="timm",
         build=build_timm,
         inputs=inputs,
         run=run,
@@ -123,7 +126,10 @@ REFERENCES = [
         },
     ),
     Reference(
-        *("ViT", "transformers", "vit", "transformers_v5"),
+        model="ViT",
+        library="transformers",
+        system="vit",
+        format="transformers_v5",
         build=build_transformers,
         inputs=inputs,
         run=run,
@@ -131,13 +137,21 @@ REFERENCES = [
         pairs=[("blocks.{i}", "vit.layers.{i}"), ("norm", "vit.layernorm"), ("head", "classifier")],
         told=transformers_told,
         tiny={
-            **{"image_size": (16, 24), "patch_size": 8, "hidden_size": 24, "num_hidden_layers": 3, "num_labels": 5},
-            **{"num_attention_heads": 3, "intermediate_size": 40},
+            "image_size": (16, 24),
+            "patch_size": 8,
+            "hidden_size": 24,
+            "num_hidden_layers": 3,
+            "num_labels": 5,
+            "num_attention_heads": 3,
+            "intermediate_size": 40,
         },
         trials=TRANSFORMERS_TRIALS,
         official={
             "google/vit-base-patch16-224": {
-                **{"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "num_labels": 1000},
+                "hidden_size": 768,
+                "num_hidden_layers": 12,
+                "num_attention_heads": 12,
+                "num_labels": 1000,
             }
         },
         open=open_transformers,

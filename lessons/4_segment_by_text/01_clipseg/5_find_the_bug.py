@@ -46,8 +46,8 @@ def cases(random):
             states.append(block(states[-1]))
         heads[0].tower = blocks
         yield {
-            **{"hidden_states": states, "prompt": random(batch, embed_dim), "layers": layers},
-            **{"reduce": heads[0], "mul": heads[1], "add": heads[2]},
+            "hidden_states": states, "prompt": random(batch, embed_dim), "layers": layers,
+            "reduce": heads[0], "mul": heads[1], "add": heads[2],
         }
 
 

@@ -33,8 +33,8 @@ def cases(random):
         mask = torch.ones(batch, words, dtype=torch.long)
         mask[0, -1] = mask[-1, 2:] = 0
         yield {
-            **{"query": random(batch, n, channels), "key": random(batch, words, channels)},
-            **{"value": random(batch, words, channels), "mask": mask, "num_heads": heads},
+            "query": random(batch, n, channels), "key": random(batch, words, channels),
+            "value": random(batch, words, channels), "mask": mask, "num_heads": heads,
         }
 
 

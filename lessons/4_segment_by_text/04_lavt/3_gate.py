@@ -27,8 +27,8 @@ from lessons.checker import Mistake, Task
 def cases(random):
     for batch, n, channels in [(2, 4, 3), (3, 3, 5)]:
         yield {
-            **{"visual": random(batch, n, channels), "fused": random(batch, n, channels)},
-            **{"weight1": random(channels, channels), "weight2": random(channels, channels)},
+            "visual": random(batch, n, channels), "fused": random(batch, n, channels),
+            "weight1": random(channels, channels), "weight2": random(channels, channels),
         }
 
 

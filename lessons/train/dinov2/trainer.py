@@ -27,8 +27,14 @@ from minimodels.pixels.preprocess import preprocess_to_dict
 from minimodels.pixels.preprocess_tensor import TensorPreprocess
 
 NUMBERS = {
-    **{"image_size": 32, "patch_size": 4, "embed_dim": 128, "depth": 3, "num_heads": 2, "mlp_dim": 512},
-    **{"position_offset": 0.0, "antialias": False},
+    "image_size": 32,
+    "patch_size": 4,
+    "embed_dim": 128,
+    "depth": 3,
+    "num_heads": 2,
+    "mlp_dim": 512,
+    "position_offset": 0.0,
+    "antialias": False,
 }
 PROTOTYPES, BOTTLENECK = 512, 64
 GLOBAL, LOCAL, LOCALS = 32, 16, 2  # pixels a side of the two large crops and of the small ones, and how many of these

@@ -153,11 +153,15 @@ class Trainer(loop.Trainer):
     OPTIONS = {
         "start": {"type": Path, "metavar": "WEIGHTS", "help": "begin with the weights of an earlier run"},
         "first_scene": {
-            **{"type": whole_number, "default": 0, "metavar": "N"},
+            "type": whole_number,
+            "default": 0,
+            "metavar": "N",
             "help": "begin with this scene, for one that an earlier run has not seen",
         },
         "first_phase": {
-            **{"type": int, "default": 0, "choices": range(len(PHASES))},
+            "type": int,
+            "default": 0,
+            "choices": range(len(PHASES)),
             "help": "leave out the phases before this one",
         },
         "rate": {"type": loop.positive, "default": 1.0, "help": "factor on the learning rates"},

@@ -26,9 +26,19 @@ from minimodels.sam import POSITIVE, SAM
 from minimodels.stored import models
 
 NUMBERS = {
-    **{"image_size": SIZE, "patch_size": 4, "embed_dim": 128, "depth": 4, "num_heads": 2, "mlp_dim": 512},
-    **{"window_size": 8, "global_blocks": (1, 3), "prompt_dim": 64, "mask_channels": 16, "decoder_heads": 4},
-    **{"decoder_mlp_dim": 128, "iou_dim": 64},
+    "image_size": SIZE,
+    "patch_size": 4,
+    "embed_dim": 128,
+    "depth": 4,
+    "num_heads": 2,
+    "mlp_dim": 512,
+    "window_size": 8,
+    "global_blocks": (1, 3),
+    "prompt_dim": 64,
+    "mask_channels": 16,
+    "decoder_heads": 4,
+    "decoder_mlp_dim": 128,
+    "iou_dim": 64,
 }
 VIT = "tiny-vit"  # what the image encoder starts from; SAM's starts from an MAE
 MATRIX_RATE, OTHER_RATE = 0.006, 0.002  # Muon's learning rate for the blocks' matrices, AdamW's for the rest

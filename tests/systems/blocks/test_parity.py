@@ -23,8 +23,11 @@ PYTORCH = Table(
     + [
         (f"{theirs}.{part}", f"{ours}.{part}")
         for theirs, ours in (
-            *(("self_attn.out_proj", "attn.out_proj"), ("linear1", "mlp.fc1"), ("linear2", "mlp.fc2")),
-            *(("norm1", "norm1"), ("norm2", "norm2")),
+            ("self_attn.out_proj", "attn.out_proj"),
+            ("linear1", "mlp.fc1"),
+            ("linear2", "mlp.fc2"),
+            ("norm1", "norm1"),
+            ("norm2", "norm2"),
         )
         for part in ("weight", "bias")
     ]

@@ -88,9 +88,15 @@ def sizes_told(case: Case) -> dict[str, Any]:
     told = case.config.get("clip", {})
     depth = "vision_depths" if isinstance(told.get("vision_layers"), list) else "vision_depth"
     names = {
-        **{"embed_dim": "embed_dim", "image_resolution": "image_size", "vision_patch_size": "patch_size"},
-        **{"vision_width": "vision_width", "context_length": "context_length", "vocab_size": "vocab_size"},
-        **{"transformer_width": "text_width", "transformer_heads": "text_heads", "transformer_layers": "text_depth"},
+        "embed_dim": "embed_dim",
+        "image_resolution": "image_size",
+        "vision_patch_size": "patch_size",
+        "vision_width": "vision_width",
+        "context_length": "context_length",
+        "vocab_size": "vocab_size",
+        "transformer_width": "text_width",
+        "transformer_heads": "text_heads",
+        "transformer_layers": "text_depth",
         "vision_layers": depth,
     }
     plain = {key: tuple(value) if isinstance(value, list) else value for key, value in told.items()}

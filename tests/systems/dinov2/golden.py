@@ -69,5 +69,6 @@ KINDS = {"model": run_model, "keys": run_keys}
 # Which rows of the parity table the copied cases belong to.
 ROWS = {
     **{f"tiny{case}": "DINOv2" for case in ("", "_up", "_native", "_same_count")},
-    **{"tiny_reg": "DINOv2 registers", "tiny_swiglu": "DINOv2 SwiGLU"},
+    "tiny_reg": "DINOv2 registers",
+    "tiny_swiglu": "DINOv2 SwiGLU",
 }

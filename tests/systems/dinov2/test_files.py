@@ -125,14 +125,18 @@ def test_pixels_equal_the_hub_processors(size):
     from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
 
     config = {
-        **{
-            "image_processor_type": "BitImageProcessor",
-            "do_center_crop": True,
-            "crop_size": {"height": 224, "width": 224},
-        },
-        **{"do_resize": True, "size": {"shortest_edge": 256}, "resample": 3, "do_convert_rgb": True},
-        **{"do_rescale": True, "rescale_factor": 0.00392156862745098, "do_normalize": True},
-        **{"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]},
+        "image_processor_type": "BitImageProcessor",
+        "do_center_crop": True,
+        "crop_size": {"height": 224, "width": 224},
+        "do_resize": True,
+        "size": {"shortest_edge": 256},
+        "resample": 3,
+        "do_convert_rgb": True,
+        "do_rescale": True,
+        "rescale_factor": 0.00392156862745098,
+        "do_normalize": True,
+        "image_mean": [0.485, 0.456, 0.406],
+        "image_std": [0.229, 0.224, 0.225],
     }
     beside = {"preprocessor_config": config}
     ours = models.preprocess_from_dict(SYSTEM.surroundings({}, "transformers", beside)["preprocess"])

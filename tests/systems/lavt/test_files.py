@@ -60,7 +60,7 @@ def same_state(a, b) -> None:
 
 def write_official(path, model, **changes):
     """A file as the official training saves it: both models, the optimiser, the command line."""
-    args = argparse.Namespace(model="lavt", window12=True, mha="", **{"img_size": 480, "lr": 5e-5})
+    args = argparse.Namespace(model="lavt", window12=True, mha="", img_size=480, lr=5e-5)
     optimizer = {"state": {0: {"step": 3, "exp_avg": torch.ones(2)}}, "param_groups": [{"lr": 5e-5, "params": [0]}]}
     value = {**lavt.split(export(model, "official")), "optimizer": optimizer, "epoch": 39, "args": args}
     torch.save({**value, "lr_scheduler": {"last_epoch": 7}, **changes}, path)
