@@ -22,7 +22,10 @@ from lessons.book.text import ROOT, BookError, link
 from minimodels.stored import embedded
 
 DOCS, REFERENCE = ROOT / "docs", ROOT / "docs" / "reference"
-PACKAGES = {"minimodels": "The models: one file each.", "checkpoints_convert": "Official checkpoints in and out."}
+PACKAGES = {
+    "minimodels": "The models, one file each, and the rooms of what they need.",
+    "checkpoints_convert": "Official checkpoints in and out.",
+}
 SENTENCES, VECTOR = ["a cat", "a dog", "a red car"], [0.7, 0.2, 0.9, 0.4, 0.1, 0.6]  # of the front page's drawing
 GENERAL = ["conventions.md", "glossary.md"]  # these first, then any other page in docs/
 _TERM = re.compile(r"^\*\[(?P<term>[^\]]+)\]: (?P<meaning>.+)$", re.M)
@@ -96,10 +99,19 @@ def navigation(lessons: dict[str, list[str]], titles: dict[str, str]) -> list:
     made = write_reference()
     others = sorted(path.name for path in DOCS.glob("*.md") if path.name not in ("index.md", *GENERAL))
     reference = [name for name in GENERAL if (DOCS / name).is_file()] + made["reports"] + others
-    api = ["reference/api/index.md", *({package: pages} for package, pages in made["api"].items())]
+    api = ["reference/api/index.md", *({package: by_room(pages, package)} for package, pages in made["api"].items())]
     tree: list = [{"Home": "index.md"}]
     tree += [{"Lessons": [{titles[part]: pages} for part, pages in lessons.items()]}] if lessons else []
     return [*tree, {"Reference": reference}, {"API": api}]
+
+
+def by_room(pages: list[str], folder: str) -> list:
+    """The pages of a folder as MkDocs nests them: its own first, then each room below it with its pages."""
+    rooms: dict[str, list[str]] = {}
+    for page in pages:
+        below = Path(page).relative_to(f"reference/api/{folder}").parts
+        rooms.setdefault(below[0] if len(below) > 1 else "", []).append(page)
+    return rooms.pop("", []) + [{room: by_room(inside, f"{folder}/{room}")} for room, inside in rooms.items()]
 
 
 def write_reference() -> dict:
@@ -113,12 +125,11 @@ def write_reference() -> dict:
     if cards:
         pages["reference/cards.md"] = cards_page(cards)
     reports = list(pages)
-    api = {}
-    for package in PACKAGES:
-        modules = public_modules(package)
-        api[package] = [f"reference/api/{path.relative_to(ROOT).with_suffix('.md').as_posix()}" for path in modules]
-        pages |= {name: api_page(path) for name, path in zip(api[package], modules)}
-    pages["reference/api/index.md"] = api_index({package: names for package, names in api.items() if names})
+    modules = {package: files for package in PACKAGES if (files := public_modules(package))}
+    api = {package: [f"reference/api/{api_place(file)}" for file in files] for package, files in modules.items()}
+    for package, files in modules.items():
+        pages |= {name: api_page(file) for name, file in zip(api[package], files)}
+    pages["reference/api/index.md"] = api_index(modules)
     for old in REFERENCE.rglob("*.md"):
         if old.relative_to(DOCS).as_posix() not in pages:
             old.unlink()
@@ -127,7 +138,7 @@ def write_reference() -> dict:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.is_file() or path.read_text("utf-8") != text:
             path.write_text(text, "utf-8")
-    return {"reports": reports, "api": {package: names for package, names in api.items() if names}}
+    return {"reports": reports, "api": api}
 
 
 # ---------------------------------------------------------------- API
@@ -152,23 +163,43 @@ def code_lines(text: str) -> int:
 
 def public_modules(package: str) -> list[Path]:
     """The modules of a package that have a page: first those at its top, then room by room; commands have none."""
-    files = [path for path in (ROOT / package).rglob("*.py") if not path.name.startswith("_")]
-    return sorted((path for path in files if "commands" not in path.parts), key=lambda path: (path.parent, path.stem))
+    files = [path for path in (ROOT / package).rglob("*.py") if "commands" not in path.parts]
+    shown = [path for path in files if not path.name.startswith("_") or says_something(path, package)]
+    return sorted(shown, key=lambda path: (path.parent, path.stem))
+
+
+def says_something(path: Path, package: str) -> bool:
+    """Whether it is the `__init__.py` of a room that defines something itself."""
+    if path.name != "__init__.py" or path.parent == ROOT / package:
+        return False
+    return any(isinstance(node, ast.ClassDef | ast.FunctionDef) for node in ast.parse(path.read_text("utf-8")).body)
+
+
+def api_place(file: Path) -> str:
+    """The page of a module: beside those of its room, or the room's first one."""
+    path = file.relative_to(ROOT)
+    return (path.with_name("index.md") if path.stem == "__init__" else path.with_suffix(".md")).as_posix()
+
+
+def api_name(file: Path) -> str:
+    """A module's name as one imports it."""
+    return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
 def api_page(file: Path) -> str:
     """One module: what it is for, then its public names by mkdocstrings."""
-    name = ".".join(file.relative_to(ROOT).with_suffix("").parts)
+    name = api_name(file)
     lines = code_lines(file.read_text("utf-8"))
-    return f"---\ntitle: {file.stem}\n---\n\n# `{name}`\n\n{lines} lines of code.\n{{: .api-size }}\n\n::: {name}\n"
+    head = f"---\ntitle: {name.rpartition('.')[2]}\n---\n\n# `{name}`\n\n"
+    return f"{head}{lines} lines of code.\n{{: .api-size }}\n\n::: {name}\n"
 
 
-def api_index(api: dict[str, list[str]]) -> str:
+def api_index(packages: dict[str, list[Path]]) -> str:
     out = ["---", "title: API", "---", "", "# API", ""]
     out += ["The public names of both packages, from their docstrings. Shapes are part of the signatures and enforced"]
     out += ["in the tests."]
 
-    for package, pages in api.items():
+    for package, files in packages.items():
         out += [
             "",
             f"## {package}",
@@ -178,13 +209,11 @@ def api_index(api: dict[str, list[str]]) -> str:
             "| module | lines of code | what it is |",
             "|:--|--:|:--|",
         ]
-        for page in pages:
-            place = Path(page).relative_to("reference/api").with_suffix("")
-            file = ROOT / place.with_suffix(".py")
-            name = ".".join(place.parts[1:])
+        for file in files:
+            name = api_name(file).partition(".")[2]
             what = summary(file).replace("|", "\\|")
             count = code_lines(file.read_text("utf-8"))
-            out.append(f"| [`{name}`]({place.as_posix()}.md) | {count} | {what} |")
+            out.append(f"| [`{name}`]({api_place(file)}) | {count} | {what} |")
     return "\n".join(out) + "\n"
 
 

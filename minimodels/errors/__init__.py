@@ -1,4 +1,4 @@
-"""The one error class of this project, and writing a file whole or not at all.
+"""The one error class of this project.
 
 `UserError` says what came, what was expected and what to do. It is a `ValueError`, so library callers can catch it as
 one; the command lines print its text as one line and leave with exit code 2.

@@ -1,6 +1,6 @@
-"""Numbers that say how good an answer is: retrieval recall (lesson 3.5), masks (lesson 4.2).
+"""How good masks are: IoU in its kinds, precision (lessons 4.2 and 4.5).
 
-Notation: Q queries    N items to choose from, or masks    T thresholds    H W pixels
+Notation: N masks    T thresholds    H W pixels
 """
 
 from typing import NamedTuple

@@ -1,4 +1,7 @@
-"""How well a search finds: ranks and recall (lesson 3.5)."""
+"""How well a search finds: ranks and recall (lesson 3.5).
+
+Notation: Q queries    N items to choose from
+"""
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor

@@ -1,8 +1,8 @@
-"""Pictures to numbers and back: open anything, resize, crop, normalise, save.
+"""Pictures to numbers, as each library does it: resize, crop, normalise.
 
-`open_image` repairs a file once (rotation, depth, transparency, mode). Each preprocess class then repeats one reference
-exactly, on the same PIL image. Resizing is PIL's own: its filters widen when a picture shrinks (antialiasing) and round
-to 8 bits after each of the two passes, so no other routine gives the same pixels.
+`open_image` has repaired the file. Each preprocess class repeats one reference exactly, on the same PIL image. Resizing
+is PIL's own: its filters widen when a picture shrinks (antialiasing) and round to 8 bits after each of the two passes,
+so no other routine gives the same pixels.
 
 Notation: H W pixels of a picture. Sizes are (height, width) as in tensors; only PIL itself says (width, height).
 """

@@ -1,10 +1,10 @@
-"""Text to numbers, from scratch: CLIP's byte-level byte pair encoding (BPE) and BERT's WordPiece, further down.
+"""Text to numbers, from scratch: CLIP's byte-level byte pair encoding, BPE (lesson 3.1).
 
 Sennrich, Haddow, Birch 2016, "Neural Machine Translation of Rare Words with Subword Units", algorithm 1, on bytes as in
 Radford et al. 2019 (GPT-2), section 2.2. Cleaning, split pattern and vocabulary order follow the released CLIP
 (Radford et al. 2021).
 
-In BPE a text takes five steps: it is cleaned; it is split into words; each word becomes one visible symbol a byte, the
+A text takes five steps: it is cleaned; it is split into words; each word becomes one visible symbol a byte, the
 last one marked `</w>`; neighbouring symbols are merged, the earliest learned merge first, until no known pair is left;
 each symbol is looked up.
 

@@ -1,4 +1,10 @@
-"""WordPiece: BERT's words (lesson 2.7)."""
+"""Text to numbers, from scratch: WordPiece, BERT's words (lesson 2.7).
+
+Follows the released BERT (Devlin et al. 2019) as Hugging Face's tokenizers read it. A text is cleaned and lowered, then
+split at spaces and punctuation; of each word the longest piece that the vocabulary has is cut off, again and again.
+
+Notation: T texts, N ids in a row.
+"""
 
 import string
 import unicodedata
