@@ -231,7 +231,13 @@ def bench_page(data: dict) -> str:
     notes = [f"- **{row['work']}** misses its bar: {row['ratio']:.2f} against {row['bar']}." for row in missed]
     notes += [f"- {note}" for note in dict.fromkeys(row.get("note") for row in rows) if note]
     table = _table(BENCH_COLUMNS, rows)
-    return BENCH.format(table=table, notes="\n".join(notes), command=data["command"], machine=data["machine"])
+    machines: dict[str, list[str]] = {}
+    for row in rows:
+        machines.setdefault(row.get("machine", data["machine"]), []).append(row["work"])
+    names = list(machines)
+    if len(names) > 1:  # some were measured again on another machine: say which
+        names = [f"{name} ({'; '.join(works)})" for name, works in machines.items()]
+    return BENCH.format(table=table, notes="\n".join(notes), command=data["command"], machine=", and on ".join(names))
 
 
 def cards_page(cards: list[Path]) -> str:

@@ -31,10 +31,11 @@ def main() -> int:
         return 0
     chosen = [work for work in every if options.only.lower() in work.name.lower()]
     print(f"{machine()}\n{'':46} {'ours':>9} {'reference':>9}  ratio   bar  noise   memory", flush=True)
-    rows = [line(work) for work in chosen]
+    rows = [line(work) | {"machine": machine()} for work in chosen]
     measured = {str(row["work"]): row for row in rows}
     if options.only and options.json.exists():  # some measured again: the other lines stay as they were
-        measured = {row["work"]: row for row in json.loads(options.json.read_text())["rows"]} | measured
+        before = json.loads(options.json.read_text())
+        measured = {row["work"]: {"machine": before["machine"], **row} for row in before["rows"]} | measured
     table = [measured[work.name] for work in every if work.name in measured]
     result = {"command": "python -m tests.benchmarks", "machine": machine(), "rows": table}
     options.json.parent.mkdir(parents=True, exist_ok=True)
