@@ -77,7 +77,7 @@ def test_sinkhorn_shares_prototypes_and_leaves_samples_distributions():
     logits[:, 0] += 1
     shares = dinov2.sinkhorn(logits, 0.5, rounds=50)
     torch.testing.assert_close(shares.sum(dim=1), torch.ones(64))
-    torch.testing.assert_close(shares.sum(dim=0), torch.full((8,), 8.0), atol=1e-3, rtol=0)
+    torch.testing.assert_close(shares.sum(dim=0), torch.full((8,), 8.0), atol=1e-5, rtol=1e-5)  # 64 sums in float32
     divided = ((logits - logits.max()) / 0.5).exp()
     for _ in range(3):
         divided = divided / divided.sum(dim=0, keepdim=True)
