@@ -25,6 +25,7 @@ from checkpoints_convert.reading.archives import EXPECTED, read_legacy, read_zip
 from checkpoints_convert.reading.pickles import Damaged, Refused
 from minimodels.errors import UserError
 from minimodels.errors.aside import write_aside
+from minimodels.errors.untrusted import Settings, read_json
 from minimodels.stored.aligned import save_aligned
 
 AGAIN = "Fetch it again"
@@ -121,21 +122,6 @@ def find_weights(folder: Path) -> Path:
     raise UserError(
         f"{folder} holds {f'several checkpoints ({names}); name one' if found else 'no checkpoint'}: {EXPECTED}"
     )
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file whose outermost value is an object.
-
-    Raises:
-        UserError: it is not one.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not valid JSON ({error}). {AGAIN}.") from None
-    if not isinstance(value, dict):
-        raise UserError(f"{path} holds no JSON object: expected {{...}}")
-    return value
 
 
 def check_dtypes(tensors: Mapping[str, Tensor], what: str) -> None:
@@ -292,7 +278,7 @@ def _safetensors_reason(path: Path, size: int, header: int) -> str | None:
 
 def _read_shards(index: Path) -> Checkpoint:
     """All files of a `*.index.json`, as one."""
-    names = read_json(index).get("weight_map")
+    names = Settings(read_json(index), str(index)).get("weight_map")
     if not isinstance(names, dict) or not all(isinstance(file, str) for file in names.values()):
         raise UserError(f"{index} is no index of shards: it has no weight_map")
     shards = list(dict.fromkeys(names.values()))
@@ -319,7 +305,7 @@ def _with_settings(checkpoint: Checkpoint) -> Checkpoint:
     if checkpoint.path.name in WEIGHTS:
         for stem in SETTINGS:
             if (file := checkpoint.path.with_name(f"{stem}.json")).is_file():
-                checkpoint.extras[stem] = read_json(file)
+                checkpoint.extras[stem] = dict(Settings(read_json(file), str(file)))
     found = [file for name in VOCABULARIES if (file := checkpoint.path.with_name(name)).is_file()]
     checkpoint.extras |= {"vocabulary": str(found[0])} if found else {}
     return checkpoint

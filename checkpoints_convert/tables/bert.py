@@ -12,11 +12,11 @@ from typing import Any
 
 from torch import Tensor
 
-from checkpoints_convert.reading.files import read_json
 from checkpoints_convert.tables.catalogue import Entry, File
 from checkpoints_convert.tables.rules import STACK_ROWS, Row, Table
 from checkpoints_convert.tables.system import Architecture, Format, System, count_blocks
 from minimodels.errors import UserError
+from minimodels.errors.untrusted import Settings, read_json
 from minimodels.words.word_piece import SPECIALS, check_vocabulary, read_vocabulary
 
 WORDS = "predicts masked words in pre-training; no token's answer passes it"
@@ -145,7 +145,7 @@ def read_tokenizer(vocabulary: Path, config: Mapping[str, Any]) -> dict[str, Any
         UserError: it is no WordPiece vocabulary, or one that leaves Chinese characters together.
     """
     if vocabulary.suffix == ".json":
-        model = read_json(vocabulary).get("model")
+        model = Settings(read_json(vocabulary), str(vocabulary)).get("model")
         if not isinstance(model, dict) or model.get("type") != "WordPiece" or not isinstance(model.get("vocab"), dict):
             raise UserError(f"{vocabulary} holds no WordPiece vocabulary, which a BERT reads its texts with")
         pieces = sorted(model["vocab"], key=model["vocab"].__getitem__)
