@@ -317,7 +317,7 @@ def add_dtype(parser: argparse.ArgumentParser) -> None:
 
 def add_tell(parser: argparse.ArgumentParser) -> None:
     """--tell, for what shapes cannot tell."""
-    keys = ", ".join(dict.fromkeys(key for system in SYSTEMS.values() for key in system.told_keys))
+    keys = ", ".join(dict.fromkeys(key for system in SYSTEMS.values() for key in system.told))
     text = f"what neither shapes nor a config tell ({keys}); may be repeated"
     parser.add_argument("--tell", metavar="KEY=VALUE", action=Tell, default={}, help=text)
 

@@ -30,10 +30,9 @@ def build_model(
         UserError: one message that lists every unknown name, every tensor of ours left unfilled, every shape that
             differs; weights that are not floating numbers, or not finite; something told that this system does not ask.
     """
-    told = dict(told)
+    told = check_told(told, system)
     if system.join is not None and "clip" in told:
         tensors = system.join(tensors, told.pop("clip"))
-    check_told(told, system)
     form = system.formats[format_name]
     converted = form.table.convert(tensors)
     what = f"{system.name} checkpoint in {format_name} names"
@@ -63,15 +62,16 @@ def build_model(
     return model.eval().to(device)  # the tensors are there already; buffers that no file holds follow
 
 
-def check_told(told: Mapping[str, Any], system: System) -> None:
-    """Only what the system asks.
+def check_told(told: Mapping[str, Any], system: System) -> dict[str, Any]:
+    """Only what the system asks, each value of the right type and within its bounds.
 
     Raises:
         UserError: something else.
     """
     for key in told:
-        if key not in system.told_keys:
-            raise UserError(f"{system.name} cannot be told {key!r}; it takes: {', '.join(system.told_keys)}")
+        if key not in system.told:
+            raise UserError(f"{system.name} cannot be told {key!r}; it takes: {', '.join(system.told) or 'nothing'}")
+    return {key: system.told[key](value, key) for key, value in told.items()}
 
 
 def compare_shapes(converted: Converted, model: nn.Module) -> list[str]:

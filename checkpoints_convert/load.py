@@ -12,6 +12,7 @@ from checkpoints_convert.fetching import hub
 from checkpoints_convert.reading.files import Checkpoint, read_tensors
 from checkpoints_convert.tables import SYSTEMS
 from checkpoints_convert.tables.system import System, detect
+from minimodels.errors.untrusted import Settings
 from minimodels.stored import embedded, models
 
 
@@ -59,8 +60,8 @@ def load_file(
     known = everything_told(system, checkpoint, told)
     model = build_model(checkpoint.tensors, system, format_name or found, known, dtype, device)
     about: dict[str, Any] = model.about  # type: ignore[assignment]
-    beside = system.surroundings(about["arguments"], about["format"], {**lent(system), **checkpoint.extras})
-    return models.equip(model, {**about, **beside})
+    beside = Settings({**lent(system), **texts_only(checkpoint.extras)}, f"what lies beside {checkpoint.path.name}")
+    return models.equip(model, {**about, **system.surroundings(about["arguments"], about["format"], beside)})
 
 
 def lent(system: System) -> dict[str, str]:
@@ -78,7 +79,14 @@ def everything_told(system: System, checkpoint: Checkpoint, told: Mapping[str, A
     return known
 
 
-def config_of(checkpoint: Checkpoint) -> Mapping[str, Any]:
+def config_of(checkpoint: Checkpoint) -> Settings:
     """The library's own config beside the weights, or the command line of the training inside, whichever there is."""
-    found = [checkpoint.extras.get(name) for name in ("open_clip_config", "config", "args")]
-    return next((config for config in found if config and isinstance(config, dict)), {})
+    for name in ("open_clip_config", "config", "args"):
+        if (config := checkpoint.extras.get(name)) and isinstance(config, dict):
+            return Settings(texts_only(config), name if name == "args" else f"{name}.json")
+    return Settings({}, "config.json")
+
+
+def texts_only(values: Mapping[Any, Any]) -> dict[str, Any]:
+    """What a pickle's dictionary holds under texts; other keys name nothing that is asked for."""
+    return {key: value for key, value in values.items() if isinstance(key, str)}

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from checkpoints_convert.tables.catalogue import Entry, File
 from checkpoints_convert.tables.rules import STACK_ROWS, Row, Table
-from checkpoints_convert.tables.system import Architecture, Format, System, count_blocks
+from checkpoints_convert.tables.system import EPSILON, HEADS, Architecture, Check, Format, System, count_blocks
 from minimodels.errors import UserError
 from minimodels.errors.untrusted import Settings, read_json
 from minimodels.words.word_piece import SPECIALS, check_vocabulary, read_vocabulary
@@ -178,7 +178,8 @@ def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Mapping
     return {"tokenizer": {**about, "context_length": arguments["max_length"]}}
 
 
-SYSTEM = System("bert", FORMATS, architecture, ("num_heads", "norm_eps"), from_config, surroundings)
+TOLD: dict[str, Check] = {"num_heads": HEADS, "norm_eps": EPSILON}
+SYSTEM = System("bert", FORMATS, architecture, TOLD, from_config, surroundings)
 
 
 # ---------------------------------------------------------------- the official checkpoints

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from checkpoints_convert.tables.catalogue import TOKENIZER_FILES, Entry, File
 from checkpoints_convert.tables.rules import FLATTEN_KERNEL, STACK_ROWS, TRANSPOSE, Row, Table
-from checkpoints_convert.tables.system import Architecture, Format, System, count_blocks, mean_and_std
+from checkpoints_convert.tables.system import HEADS, Architecture, Check, Format, System, count_blocks, mean_and_std
+from minimodels.errors.untrusted import truth
 from minimodels.pixels.preprocess import CLIPPreprocess, TransformersPreprocess, preprocess_to_dict
 
 SIZE = "a size as a number, read from the shapes instead"
@@ -204,7 +205,8 @@ def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Mapping
     return {"preprocess": preprocess, "tokenizer": {"kind": "clip", "context_length": arguments["context_length"]}}
 
 
-SYSTEM = System("clip", FORMATS, architecture, ("vision_heads", "text_heads", "quick_gelu"), from_config, surroundings)
+TOLD: dict[str, Check] = {"vision_heads": HEADS, "text_heads": HEADS, "quick_gelu": truth}
+SYSTEM = System("clip", FORMATS, architecture, TOLD, from_config, surroundings)
 
 
 # ---------------------------------------------------------------- the official checkpoints

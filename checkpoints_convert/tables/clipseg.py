@@ -7,6 +7,7 @@ released files) and the decoder's heads (4).
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -14,8 +15,9 @@ from torch import Tensor
 from checkpoints_convert.tables import clip
 from checkpoints_convert.tables.catalogue import TOKENIZER_FILES, Entry, File
 from checkpoints_convert.tables.rules import STACK_ROWS, Row, Table
-from checkpoints_convert.tables.system import Architecture, Format, System, count_blocks, detect
+from checkpoints_convert.tables.system import HEADS, Architecture, Check, Format, System, count_blocks, detect
 from minimodels.errors import UserError
+from minimodels.errors.untrusted import Settings, shown, wholes
 from minimodels.pixels.preprocess import TransformersPreprocess, preprocess_to_dict
 from minimodels.pixels.preprocess_tensor import IMAGENET_MEAN, IMAGENET_STD, TensorPreprocess
 
@@ -187,7 +189,7 @@ def check_pair(decoder: Mapping[str, Tensor], kernels: tuple[int, ...], argument
         )
 
 
-def from_config(config: Mapping[str, Any]) -> dict[str, Any]:
+def from_config(config: Settings) -> dict[str, Any]:
     """What transformers' config.json says beyond the shapes.
 
     Its `decoder_hidden_act` is not read: transformers itself sets ReLU whatever it says.
@@ -201,7 +203,7 @@ def from_config(config: Mapping[str, Any]) -> dict[str, Any]:
         raise UserError(
             f"conditional_layer {config['conditional_layer']}: in all released CLIPSegs it is 0, as in ours"
         )
-    told = clip.from_config({**config, "model_type": "clip"})
+    told = clip.from_config(Settings({**config, "model_type": "clip"}, config.where))
     told["extract_layers"] = tuple(config.get("extract_layers", RELEASED["extract_layers"]))
     told["decoder_heads"] = config.get("decoder_num_attention_heads", RELEASED["decoder_heads"])
     return told
@@ -221,8 +223,20 @@ def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Mapping
     return {"preprocess": preprocess, "tokenizer": {"kind": "clip", "context_length": context}}
 
 
-TOLD_KEYS = (*clip.SYSTEM.told_keys, *RELEASED, "clip")
-SYSTEM = System("clipseg", FORMATS, architecture, TOLD_KEYS, from_config, surroundings, join)
+def tensors_of(value: Any, what: str) -> Mapping[str, Tensor]:
+    """The tensors of the CLIP beside a decoder; UserError else."""
+    if not isinstance(value, Mapping) or not all(isinstance(tensor, Tensor) for tensor in value.values()):
+        raise UserError(f"{what} is {shown(value)}, expected the tensors of a CLIP: {{name: tensor}}")
+    return value
+
+
+TOLD: dict[str, Check] = {
+    **clip.TOLD,
+    "extract_layers": partial(wholes, least=0, most=4096),
+    "decoder_heads": HEADS,
+    "clip": tensors_of,
+}
+SYSTEM = System("clipseg", FORMATS, architecture, TOLD, from_config, surroundings, join)
 
 
 # ---------------------------------------------------------------- the official checkpoints

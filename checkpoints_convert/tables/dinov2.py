@@ -9,6 +9,7 @@ repository decides in every format, by whether there are registers; timm and tra
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,8 +17,9 @@ from torch import Tensor
 
 from checkpoints_convert.tables.catalogue import Entry, File
 from checkpoints_convert.tables.rules import FIRST, FIRST_FIRST, FLATTEN_KERNEL, STACK_ROWS, Converted, Row, Table
-from checkpoints_convert.tables.system import Architecture, Format, System, count_blocks, mean_and_std
+from checkpoints_convert.tables.system import HEADS, Architecture, Check, Format, System, count_blocks, mean_and_std
 from minimodels.errors import UserError
+from minimodels.errors.untrusted import number, truth
 from minimodels.pixels.preprocess import TimmPreprocess, TransformersPreprocess, preprocess_to_dict
 from minimodels.pixels.preprocess_tensor import IMAGENET_MEAN, IMAGENET_STD
 
@@ -210,8 +212,8 @@ def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Mapping
     return {"preprocess": preprocess_to_dict(usual)}
 
 
-TOLD_KEYS = ("num_heads", "position_offset", "antialias")
-SYSTEM = System("dinov2", FORMATS, architecture, TOLD_KEYS, from_config, surroundings)
+TOLD: dict[str, Check] = {"num_heads": HEADS, "position_offset": partial(number, above=-1, most=1), "antialias": truth}
+SYSTEM = System("dinov2", FORMATS, architecture, TOLD, from_config, surroundings)
 
 
 # ---------------------------------------------------------------- the official checkpoints

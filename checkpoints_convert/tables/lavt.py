@@ -8,6 +8,7 @@ beside the file or where `fetch google-bert/bert-base-uncased` puts it.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -16,8 +17,9 @@ from checkpoints_convert.tables import bert, swin
 from checkpoints_convert.tables.catalogue import Entry, File
 from checkpoints_convert.tables.clipseg import prefixed
 from checkpoints_convert.tables.rules import Operation, Row, Table
-from checkpoints_convert.tables.system import Architecture, Format, System, count_blocks
+from checkpoints_convert.tables.system import HEADS, Architecture, Format, System, count_blocks
 from minimodels.errors import UserError
+from minimodels.errors.untrusted import wholes
 from minimodels.pixels.preprocess import preprocess_to_dict
 from minimodels.pixels.preprocess_tensor import SquashPreprocess
 from minimodels.swin import relative_position_index
@@ -164,7 +166,7 @@ SYSTEM = System(
     name="lavt",
     formats=FORMATS,
     architecture=architecture,
-    told_keys=("fusion_heads", "text_heads"),
+    told={"fusion_heads": partial(wholes, most=4096), "text_heads": HEADS},
     from_config=from_config,
     surroundings=surroundings,
     lent={"vocabulary": (VOCABULARY, "vocab.txt")},

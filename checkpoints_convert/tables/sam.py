@@ -13,7 +13,7 @@ from torch import Tensor
 
 from checkpoints_convert.tables.catalogue import Entry, File
 from checkpoints_convert.tables.rules import FIRST, FLATTEN_KERNEL, STACK_ROWS, Row, Table
-from checkpoints_convert.tables.system import Architecture, Format, System, count_blocks
+from checkpoints_convert.tables.system import EPSILON, HEADS, Architecture, Check, Format, System, count_blocks
 from minimodels.errors import UserError
 from minimodels.pixels.preprocess import preprocess_to_dict
 from minimodels.pixels.preprocess_padded import MEAN_255, STD_255, PaddedPreprocess
@@ -193,8 +193,8 @@ def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Mapping
     return {"preprocess": preprocess_to_dict(PaddedPreprocess(arguments["image_size"], mean, std))}
 
 
-TOLD_KEYS = ("decoder_heads", "decoder_eps")
-SYSTEM = System("sam", FORMATS, architecture, TOLD_KEYS, from_config, surroundings)
+TOLD: dict[str, Check] = {"decoder_heads": HEADS, "decoder_eps": EPSILON}
+SYSTEM = System("sam", FORMATS, architecture, TOLD, from_config, surroundings)
 
 
 # ---------------------------------------------------------------- the official checkpoints

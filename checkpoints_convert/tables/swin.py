@@ -16,14 +16,16 @@ from torch import Tensor
 
 from checkpoints_convert.tables.catalogue import Entry, File
 from checkpoints_convert.tables.rules import FLATTEN_KERNEL, STACK_ROWS, Converted, Row, Table
-from checkpoints_convert.tables.system import Architecture, Format, System, count_blocks, mean_and_std
+from checkpoints_convert.tables.system import Architecture, Check, Format, System, count_blocks, mean_and_std, two_sides
 from minimodels.blocks import resize_positions
 from minimodels.errors import UserError
+from minimodels.errors.untrusted import truth, whole, wholes
 from minimodels.pixels.preprocess import TimmPreprocess, TransformersPreprocess, preprocess_to_dict
 from minimodels.pixels.preprocess_tensor import IMAGENET_MEAN, IMAGENET_STD
 from minimodels.swin import fitted_windows
 
 MOST_STAGES = 8
+MOST_WINDOW = 256  # tokens a side: a table for it has 261,121 rows
 INDEX = "which row of the bias table stands for which two tokens: the same for every window of a size, computed"
 MASK = "who sees whom in shifted windows: computed from the size of the map"
 MASK_TOKEN = "a stand-in for masked patches, used in pre-training alone"
@@ -177,22 +179,10 @@ def architecture(tensors: Mapping[str, Tensor], told: Mapping[str, Any]) -> Arch
     window = told.get("window_size", max(windows))
     side = arguments["patch_size"] * 2 ** (len(windows) - 1) * window
     return "Swin", arguments | {
-        "image_size": two_sides(told.get("image_size", side)),
+        "image_size": told.get("image_size", (side, side)),
         "window_size": window,
         "num_classes": len(tensors["head.weight"]) if "head.weight" in tensors else 0,
     }
-
-
-def two_sides(size: Any) -> tuple[int, int]:
-    """A picture size as told, (height, width) or one number for both.
-
-    Raises:
-        UserError: it is neither.
-    """
-    sides = (size, size) if isinstance(size, int) else size
-    if not isinstance(sides, (tuple, list)) or [type(side) for side in sides] != [int, int] or min(sides) < 1:
-        raise UserError(f"image_size is (height, width) in pixels, or one number for both, not {size!r}")
-    return sides[0], sides[1]
 
 
 def window_of(rows: int, where: str) -> int:
@@ -258,7 +248,7 @@ def resize_table(table: Tensor, window: int) -> Tensor:
 def from_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """What transformers' config.json or timm's config.json says beyond the shapes."""
     if config.get("model_type") == "swin":
-        return {"image_size": two_sides(config["image_size"])}
+        return {"image_size": two_sides(config["image_size"], "image_size")}
     if str(config.get("architecture", "")).startswith("swin_"):
         return {"image_size": tuple(config["pretrained_cfg"]["input_size"][1:])} if "pretrained_cfg" in config else {}
     return {}
@@ -280,8 +270,15 @@ def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Mapping
     return {"preprocess": preprocess_to_dict(TimmPreprocess(height, **numbers | mean_and_std(told)))}
 
 
-TOLD_KEYS = ("image_size", "window_size", "backbone")
-SYSTEM = System("swin", FORMATS, architecture, TOLD_KEYS, from_config, surroundings, adapt=adapt)
+def windows(value: Any, what: str) -> int | tuple[int, ...]:
+    """The side of every window, or of each stage's; UserError else."""
+    if isinstance(value, (list, tuple)):
+        return wholes(value, what, most=MOST_WINDOW)
+    return whole(value, what, most=MOST_WINDOW)
+
+
+TOLD: dict[str, Check] = {"image_size": two_sides, "window_size": windows, "backbone": truth}
+SYSTEM = System("swin", FORMATS, architecture, TOLD, from_config, surroundings, adapt=adapt)
 
 
 # ---------------------------------------------------------------- the official checkpoints

@@ -6,14 +6,17 @@ converted tensors, so that it is written once whatever the format was.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 
 from checkpoints_convert.tables.rules import Converted, Table
 from minimodels.errors import UserError
+from minimodels.errors.untrusted import Settings, number, shown, whole
 
 Architecture = tuple[str, dict[str, Any]]  # class name, constructor arguments
+Check = Callable[[Any, str], Any]  # a value that nobody has checked, what a message calls it -> the value, or UserError
 
 
 @dataclass(frozen=True)
@@ -42,10 +45,11 @@ class System:
         formats: format name -> `Format`.
         architecture: our tensors and what was told -> class name and constructor arguments. A tensor it needs may be
             missing: KeyError.
-        told_keys: what a caller may tell.
-        from_config: a transformers / timm / open_clip config (parsed JSON) -> the same keys.
-        surroundings: constructor arguments, format name, the JSON files beside the weights -> "preprocess" and, where
-            text is read, "tokenizer", as `minimodels.stored.models.save` stores them.
+        told: what a caller may tell, and how each value is checked before `architecture` sees it.
+        from_config: a transformers / timm / open_clip config -> the same keys.
+        surroundings: constructor arguments, format name, what lies beside the weights (each JSON file by its name
+            without .json) -> "preprocess" and, where text is read, "tokenizer", as `minimodels.stored.models.save`
+            stores them.
         join: tensors of a file that holds a part alone, tensors of the CLIP it was trained on -> both. A caller tells
             the second as `clip`.
         adapt: what a table made of a checkpoint and the constructor arguments chosen for it: change the first to fit
@@ -57,12 +61,25 @@ class System:
     name: str
     formats: Mapping[str, Format]
     architecture: Callable[[Mapping[str, Tensor], Mapping[str, Any]], Architecture]
-    told_keys: tuple[str, ...]
-    from_config: Callable[[Mapping[str, Any]], dict[str, Any]]
-    surroundings: Callable[[Mapping[str, Any], str, Mapping[str, Any]], dict[str, Any]] = lambda *_: {}
+    told: Mapping[str, Check]
+    from_config: Callable[[Settings], dict[str, Any]]
+    surroundings: Callable[[Mapping[str, Any], str, Settings], dict[str, Any]] = lambda *_: {}
     join: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], dict[str, Tensor]] | None = None
     adapt: Callable[[Converted, Mapping[str, Any]], None] = lambda *_: None
     lent: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+
+HEADS: Check = partial(whole, most=4096)
+EPSILON: Check = partial(number, above=0, most=1)
+MOST_PIXELS = 65536  # a side of a picture
+
+
+def two_sides(value: Any, what: str) -> tuple[int, int]:
+    """A picture's size in pixels: (height, width), or one number for both; UserError else."""
+    sides = value if isinstance(value, (list, tuple)) else (value, value)
+    if len(sides) != 2 or not all(type(side) is int and 1 <= side <= MOST_PIXELS for side in sides):
+        raise UserError(f"{what} is {shown(value)}, expected (height, width) in pixels, or one number for both")
+    return sides[0], sides[1]
 
 
 def detect(tensors: Mapping[str, Tensor], systems: Mapping[str, System]) -> tuple[str, str]:

@@ -11,8 +11,19 @@ from torch import Tensor
 
 from checkpoints_convert.tables.catalogue import Entry, File
 from checkpoints_convert.tables.rules import FIRST, FIRST_FIRST, FLATTEN_KERNEL, STACK_ROWS, Row, Table
-from checkpoints_convert.tables.system import Architecture, Format, System, count_blocks, mean_and_std
+from checkpoints_convert.tables.system import (
+    EPSILON,
+    HEADS,
+    Architecture,
+    Check,
+    Format,
+    System,
+    count_blocks,
+    mean_and_std,
+    two_sides,
+)
 from minimodels.errors import UserError
+from minimodels.errors.untrusted import truth
 from minimodels.pixels.preprocess import TimmPreprocess, TransformersPreprocess, preprocess_to_dict
 
 TIMM: list[Row] = [
@@ -148,8 +159,14 @@ def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Mapping
     return {"preprocess": preprocess_to_dict(TimmPreprocess(height, **numbers | mean_and_std(told)))}
 
 
-TOLD_KEYS = ("image_size", "num_heads", "mean_pool", "norm_eps", "antialias")
-SYSTEM = System("vit", FORMATS, architecture, TOLD_KEYS, from_config, surroundings)
+TOLD: dict[str, Check] = {
+    "image_size": two_sides,
+    "num_heads": HEADS,
+    "mean_pool": truth,
+    "norm_eps": EPSILON,
+    "antialias": truth,
+}
+SYSTEM = System("vit", FORMATS, architecture, TOLD, from_config, surroundings)
 
 
 # ---------------------------------------------------------------- the official checkpoints

@@ -97,7 +97,7 @@ def test_export_to_a_transformers_folder(library, tmp_path):
     )
     assert not any(report.values()), report
     answers_agree(reference, pair.ours, model.eval(), pair.inputs)
-    told = {key: value for key, value in reference.told(sizes).items() if key in SYSTEMS[reference.system].told_keys}
+    told = {key: value for key, value in reference.told(sizes).items() if key in SYSTEMS[reference.system].told}
     same_bits(pair.ours.float(), build(read_tensors(tmp_path).tensors, reference.system, **told))
 
 

@@ -253,7 +253,7 @@ def test_the_catalogue_is_whole():
     assert {"RN50", "RN101", "RN50x4", "RN50x16", "RN50x64", "ViT-B/32", "ViT-L/14@336px"} < set(names)
     for entry in entries():
         assert entry.format in SYSTEMS[entry.system].formats
-        assert set(entry.told) <= set(SYSTEMS[entry.system].told_keys)
+        assert set(entry.told) <= set(SYSTEMS[entry.system].told.keys())
         assert entry.licence and entry.note
         assert entry.weights.name.endswith((".pt", ".pth", ".bin", ".safetensors"))
         for file in entry.files:

@@ -55,7 +55,7 @@ def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Mapping
     return {"preprocess": preprocess_to_dict(TimmPreprocess(8))}
 
 
-SYSTEM = System("pebble", {"plain": Format(Table(ROWS))}, architecture, (), lambda config: {}, surroundings)
+SYSTEM = System("pebble", {"plain": Format(Table(ROWS))}, architecture, {}, lambda config: {}, surroundings)
 ENTRIES = (
     Entry(
         name="pebble-small",

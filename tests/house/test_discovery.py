@@ -96,7 +96,7 @@ def test_the_smallest_table_that_knows_most_is_meant():
     """Whatever the order: a checkpoint that fits two tables belongs to the one without rows to spare."""
 
     def system(name, *rows):
-        return System(name, {"plain": Format(Table([(row, row) for row in rows]))}, None, (), None)
+        return System(name, {"plain": Format(Table([(row, row) for row in rows]))}, None, {}, None)
 
     small, large = system("small", "a", "b"), system("large", "a", "b", "c")
     for order in ([small, large], [large, small]):

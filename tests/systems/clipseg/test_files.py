@@ -16,6 +16,7 @@ from checkpoints_convert.tables import clip as clip_table
 from checkpoints_convert.tables import clipseg
 from minimodels.clipseg import CLIPSeg
 from minimodels.errors import UserError
+from minimodels.errors.untrusted import Settings
 from minimodels.pixels.preprocess import TransformersPreprocess, preprocess_to_dict
 from minimodels.pixels.preprocess_tensor import TensorPreprocess
 from minimodels.stored import models
@@ -117,19 +118,18 @@ def test_our_own_file_keeps_everything(tmp_path):
 
 
 def test_config_of_the_hub_is_read():
-    told = clipseg.from_config(
-        {
-            "model_type": "clipseg",
-            "extract_layers": [3, 6, 9],
-            "decoder_num_attention_heads": 4,
-            "decoder_hidden_act": "quick_gelu",
-            "conditional_layer": 0,
-            "vision_config": {"patch_size": 16},
-        }  # fmt: skip
-    )
+    config = {
+        "model_type": "clipseg",
+        "extract_layers": [3, 6, 9],
+        "decoder_num_attention_heads": 4,
+        "decoder_hidden_act": "quick_gelu",
+        "conditional_layer": 0,
+        "vision_config": {"patch_size": 16},
+    }
+    told = clipseg.from_config(Settings(config, "config.json"))
     assert told == {"quick_gelu": True, "extract_layers": (3, 6, 9), "decoder_heads": 4}
     with pytest.raises(UserError, match="conditional_layer 1"):
-        clipseg.from_config({"model_type": "clipseg", "conditional_layer": 1})
+        clipseg.from_config(Settings({"model_type": "clipseg", "conditional_layer": 1}, "config.json"))
 
 
 # ---------------------------------------------------------------- pixels
