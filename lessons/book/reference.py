@@ -3,6 +3,7 @@ navigation.
 
     docs/includes/glossary.md      one line a term, `*[term]: what it means [[2.3]]`; glossary page and tooltips
     docs/data/parity.json          {"command", "versions", "rows": [{"model", "reference", "what", "output", ...}]}
+    docs/data/sweep.json           {"command", "versions", "rows": [{"group", "name", "agrees", "difference", "words"}]}
     docs/data/bench.json           {"command", "machine", "rows": [{"work", "reference", "ours_ms", "ratio", ...}]}
     minimodels/weights/NAME/card.md    one card a model
     minimodels/*.py, checkpoints_convert/*.py     one API page a module
@@ -62,6 +63,22 @@ from the names and shapes alone. They hold where no library has the model, and b
 A parity test is worth what it can catch. Each has mutants beside it, models with one mistake (another epsilon, the
 tanh GELU, no scale, swapped norms, heads in the wrong order), which must fail it.
 """
+SWEEP = """---
+title: Every name
+hide: [toc]
+---
+
+# Every name
+
+Which of a library's models can be converted? Every name of the library is built, with two blocks where it has dozens,
+its parameters are redrawn, and it is saved with its config as the library itself writes it. Our loader is given that
+folder. Either the answers agree, to 1e-10 in float64 (the figure is the largest difference,
+$\\lvert a - b \\rvert / (1 + \\lvert b \\rvert)$), or the file is refused with a line that says why. {counts}.
+
+{tables}
+
+Made by `{command}` with {versions}.
+"""
 BENCH_COLUMNS = {
     "work": "work",
     "reference": "reference",
@@ -117,7 +134,7 @@ def by_room(pages: list[str], folder: str) -> list:
 def write_reference() -> dict:
     """Write docs/reference/ from the files that are there, remove the rest, and give the page names."""
     pages: dict[str, str] = {}
-    for name, make in (("parity", parity_page), ("bench", bench_page)):
+    for name, make in (("parity", parity_page), ("sweep", sweep_page), ("bench", bench_page)):
         file = DOCS / "data" / f"{name}.json"
         if file.is_file():
             pages[f"reference/{name}.md"] = make(json.loads(file.read_text("utf-8")))
@@ -222,6 +239,20 @@ def parity_page(data: dict) -> str:
     """The parity report: the largest difference of each model from its reference."""
     versions = ", ".join(f"{name} {number}" for name, number in data.get("versions", {}).items())
     return PARITY.format(table=_table(PARITY_COLUMNS, data["rows"]), command=data["command"], versions=versions)
+
+
+def sweep_page(data: dict) -> str:
+    """Every name of the libraries: what agrees, and the words of each refusal."""
+    groups: dict[str, list[dict]] = {}
+    for row in data["rows"]:
+        shown = {"name": f"`{row['name']}`", "result": "agrees" if row["agrees"] else "refused"}
+        groups.setdefault(row["group"], []).append(shown | {"difference": row["difference"], "why": row["words"]})
+    columns = {"name": "name", "result": "", "difference": "difference", "why": "why"}
+    tables = [f"## {group}\n\n{_table(columns, rows)}" for group, rows in groups.items()]
+    agree = sum(row["agrees"] for row in data["rows"])
+    counts = f"Of {len(data['rows'])} names {agree} agree and {len(data['rows']) - agree} are refused"
+    versions = ", ".join(f"{name} {number}" for name, number in data["versions"].items())
+    return SWEEP.format(tables="\n\n".join(tables), counts=counts, command=data["command"], versions=versions)
 
 
 def bench_page(data: dict) -> str:
