@@ -6,13 +6,13 @@ export(model, "transformers")          our model -> tensors under the reference'
 """
 
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from checkpoints_convert.building import build_model
+from checkpoints_convert.exporting import export_as
 from checkpoints_convert.load import load
 from checkpoints_convert.tables import SYSTEMS, find_system
 from checkpoints_convert.tables.system import detect
@@ -55,20 +55,7 @@ def build(
 def export(model: nn.Module, target: str) -> dict[str, Tensor]:
     """{reference name: tensor} for a model made by `build` or either `load`: the inverse of the target's table.
 
-    A target may have several spellings (a ResNet tower, a backbone alone): the first that holds every tensor of this
-    model is written.
-
     Raises:
         UserError: the model's system has no such format, or the format cannot hold this model.
     """
-    system = find_system(model.about["system"])  # type: ignore[index, arg-type]
-    spellings = [name for name in system.formats if name == target or name.startswith(f"{target}_")]
-    if not spellings:
-        raise UserError(f"{system.name} has no format {target!r}; there are: {', '.join(system.formats)}")
-    for name in spellings:
-        with suppress(KeyError):
-            tensors = system.formats[name].table.export(model.state_dict())
-            return tensors | system.formats[name].computed(tensors)
-    raise UserError(
-        f"the format {target!r} cannot hold this {type(model).__name__}; {system.name} has {', '.join(system.formats)}"
-    )
+    return export_as(model, target).tensors

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from checkpoints_convert import export as export_model
+from checkpoints_convert.exporting import export_as, known_targets, targets
 from checkpoints_convert.fetching import hub
 from checkpoints_convert.inspection import columns, inspect
-from checkpoints_convert.load import load
-from checkpoints_convert.reading.files import Checkpoint, read_tensors, write_tensors
+from checkpoints_convert.load import load, open_source
+from checkpoints_convert.reading.files import write_tensors
 from checkpoints_convert.tables import SYSTEMS, entries
 from checkpoints_convert.tables.catalogue import Entry
 from minimodels.errors import UserError
@@ -25,8 +25,9 @@ from minimodels.terminal.door import check_device
 from minimodels.terminal.parser import Parser, guarded
 from minimodels.terminal.printing import notice
 
+LIBRARIES = ("timm", "transformers", "open_clip")  # whose models `verify --against` knows by name
 DTYPES = ("float64", "float32", "float16", "bfloat16")
-TARGETS = sorted({name.split("_resnet")[0].split("_backbone")[0] for s in SYSTEMS.values() for name in s.formats})
+TARGETS = ", ".join(targets())
 EXAMPLES = """
 examples:
   python -m checkpoints_convert list                                       what there is, and what is here already
@@ -177,23 +178,14 @@ examples:
 
 def run_inspect(options: argparse.Namespace) -> int:
     """Print what is there; a file that makes no model ends in its problem and exit code 2."""
-    checkpoint, told, format_name = open_source(options.source, options.part)
-    found = inspect(checkpoint, {**told, **options.tell}, format_name)
+    source = open_source(options.source, options.part)
+    source.told |= options.tell
+    found = inspect(source)
     print(json.dumps(found.to_json(), indent=1) if options.json else found.text(every=options.all))
     if found.problem:
         sys.stdout.flush()
         raise UserError(f"{options.source}: {found.problem}")
     return 0
-
-
-def open_source(source: str, part: str | None) -> tuple[Checkpoint, dict[str, Any], str | None]:
-    """A checkpoint by file or name; what the catalogue tells about it, and its format there."""
-    if Path(source).exists():
-        return read_tensors(source, part), {}, None
-    if source in embedded.names():
-        return read_tensors(embedded.file(source), part), {}, None
-    entry = hub.find(source)
-    return read_tensors(hub.fetch(entry)[0], part), dict(entry.told), entry.format
 
 
 # convert and export
@@ -238,7 +230,9 @@ def add_export(commands: Any) -> None:
         help="a model -> tensors under a library's own names",
         description="Write a model under a library's own names, so that it loads there strictly: convert's inverse.",
         epilog=f"""
-targets: {", ".join(TARGETS)}
+targets: {TARGETS}
+
+The line that is printed names the class of the library that loads the file strictly, and how.
 
 examples:
   python -m checkpoints_convert export clip-b32.safetensors open_clip clip-b32.pth
@@ -246,7 +240,7 @@ examples:
 """,
     )
     parser.add_argument("source", metavar="SRC", help=f"{SOURCE}, a converted file, or an embedded model")
-    parser.add_argument("format", metavar="TARGET", help=", ".join(TARGETS))
+    parser.add_argument("format", metavar="TARGET", help=TARGETS)
     parser.add_argument("target", metavar="DST", type=Path, help="the file to write: .safetensors, .pt, .pth or .bin")
     add_dtype(parser)
     add_tell(parser)
@@ -256,15 +250,29 @@ examples:
 def run_export(options: argparse.Namespace) -> int:
     """Load, rename back, write."""
     check_target(options.source, options.target, (".safetensors", ".pt", ".pth", ".bin"))
-    if options.format not in TARGETS:
-        raise UserError(f"there is no target {options.format!r}; there are: {', '.join(TARGETS)}")
+    if options.format not in known_targets():
+        raise UserError(f"there is no target {options.format!r}; there are: {TARGETS}")
     model = load_quietly(options)
-    tensors = export_model(model, options.format)
+    exported = export_as(model, options.format)
     metadata = {"format": "pt"} if options.target.suffix == ".safetensors" else None  # transformers asks for it
     with writing(options.target, model):
-        write_tensors(options.target, tensors, metadata)
-    print(f"{options.target}: {len(tensors)} tensors in {options.format} names, {described(model, options.target)}")
+        write_tensors(options.target, exported.tensors, metadata)
+    count = len(exported.tensors)
+    print(f"{options.target}: {count} tensors in {options.format} names, {described(model, options.target)}")
+    if exported.takes:
+        print(f"{exported.takes}: {ways(exported.takes, options.target)}")
     return 0
+
+
+def ways(takes: str, target: Path) -> str:
+    """How the library's class loads the file."""
+    strictly = "load_state_dict(..., strict=True)"
+    if not takes.startswith("transformers."):
+        return strictly
+    named = target.name in ("model.safetensors", "pytorch_model.bin")
+    proper = "model.safetensors" if target.suffix == ".safetensors" else "pytorch_model.bin"
+    place = f"{target.parent}" if named else f"FOLDER, named {proper} there"
+    return f"{strictly}, and from_pretrained({place}) with the config.json of these sizes beside it"
 
 
 def check_target(source: str, target: Path, suffixes: Sequence[str]) -> None:
@@ -346,17 +354,24 @@ def add_verify(commands: Any) -> None:
         description="Run our model and the library's on the same inputs in float64 and compare everything.",
         epilog="""
 A system (vit, clip) is verified at a tiny size with every parameter redrawn, in seconds. An official name is verified
-at its full
-size: with its own weights where they have been fetched, with random ones of the same shapes elsewhere; that takes
-    minutes and several gigabytes of memory. The exit code is 1 where something differs.
+at its full size: with its own weights where they have been fetched, with random ones of the same shapes elsewhere; that
+takes minutes and several gigabytes of memory. A file of your own (fine-tuned, converted, exported) is verified with its
+own weights, beside the library's model built with the sizes that were read from it, or, with --against, beside the
+library's model of that name. The exit code is 1 where something differs.
 
 examples:
+  python -m checkpoints_convert verify finetuned.pth
+  python -m checkpoints_convert verify finetuned.pth --against timm:vit_small_patch16_224
+  python -m checkpoints_convert verify clip.safetensors --against open_clip:ViT-B-32-quickgelu
   python -m checkpoints_convert verify clip
   python -m checkpoints_convert verify openai/clip-vit-base-patch32
   python -m checkpoints_convert verify openai/clip-vit-base-patch32 --size tiny --json
 """,
     )
-    parser.add_argument("name", metavar="NAME", help="a system or an official name")
+    parser.add_argument("name", metavar="NAME|FILE", help="a system, an official name, a file or an embedded model")
+    against = f"the library's model of that name ({', '.join(LIBRARIES)}); transformers also takes a folder"
+    parser.add_argument("--against", metavar="LIBRARY:NAME", default="", help=against)
+    add_tell(parser)
     parser.add_argument(
         "--size", choices=("tiny", "full"), help="default: tiny for a system, full for an official name"
     )
@@ -368,10 +383,20 @@ examples:
 
 def run_verify(options: argparse.Namespace) -> int:
     """Compare and print the tables."""
-    from checkpoints_convert.proof.verify import verify  # the libraries come with it
+    from checkpoints_convert.proof.own import verify_source  # the libraries come with these
+    from checkpoints_convert.proof.verify import verify
 
     device = check_device(options.device, "float64")
-    report = verify(options.name, options.size, device=device, seed=options.seed)
+    if options.against or Path(options.name).exists() or options.name in embedded.names():
+        if options.size:
+            raise UserError("--size is for systems and official names; a file is verified at its own size")
+        source = open_source(options.name)
+        source.told |= options.tell
+        report = verify_source(source, options.against, device=device, seed=options.seed)
+    elif options.tell:
+        raise UserError("--tell is for files; a system and an official name say themselves what they are")
+    else:
+        report = verify(options.name, options.size, device=device, seed=options.seed)
     print(json.dumps(report.to_json(), indent=1) if options.json else report)
     return 0 if report.ok else 1
 

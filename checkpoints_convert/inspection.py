@@ -1,6 +1,5 @@
 """What is in a checkpoint: the file, the model it makes, where every tensor goes. The command `inspect` prints it."""
 
-import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,12 +10,11 @@ from typing import Any
 from torch import Tensor
 
 from checkpoints_convert.building import build_model
-from checkpoints_convert.load import everything_told
-from checkpoints_convert.reading.files import Checkpoint
+from checkpoints_convert.load import Source, everything_told, load_source
 from checkpoints_convert.tables import SYSTEMS
 from checkpoints_convert.tables.system import detect
 from minimodels.errors import UserError
-from minimodels.stored import models
+from minimodels.errors.untrusted import reading
 
 NUMBER = re.compile(r"(?<=\.)[0-9]+(?=\.|$)")
 
@@ -26,10 +24,10 @@ class Line:
     """One row of the table: tensors of the file that become one of ours, or a dropped one.
 
     Args:
-        theirs: names in the file.
+        theirs: names in the file; none for one of ours that the file lacks and the table fills.
         ours: our name; None for a dropped tensor, and where the model is unknown.
         operation: what happens to it, "keep" for a tensor that is only renamed; for a dropped one the reason.
-        shape, dtype: in the file, of one tensor.
+        shape, dtype: in the file, of one tensor; ours, where the file has none.
         times: how many such rows there are, one a block.
     """
 
@@ -89,9 +87,9 @@ class Inspection:
         return "\n\n".join("\n".join(block) for block in blocks)
 
 
-def inspect(checkpoint: Checkpoint, told: Mapping[str, Any], format_name: str | None = None) -> Inspection:
-    """Look at a file, convert it, and say what came of it. Nothing is written."""
-    tensors = checkpoint.tensors
+def inspect(source: Source) -> Inspection:
+    """Look at what was read, convert it, and say what came of it. Nothing is written."""
+    checkpoint, tensors = source.checkpoint, source.checkpoint.tensors
     found = Inspection(
         path=str(checkpoint.path),
         kind=checkpoint.kind,
@@ -103,49 +101,48 @@ def inspect(checkpoint: Checkpoint, told: Mapping[str, Any], format_name: str | 
         dtypes=dict(Counter(_dtype(tensor) for tensor in tensors.values()).most_common()),
     )
     try:
-        if models.is_ours(checkpoint.metadata):
-            _our_own(checkpoint, found)
-        else:
-            _official(checkpoint, found, told, format_name)
+        with reading(checkpoint.path):
+            if source.is_ours:
+                _our_own(source, found)
+            else:
+                _official(source, found)
     except UserError as error:
         found.problem = str(error)
     found.lines = found.lines or [Line((name,), None, "", tuple(t.shape), _dtype(t)) for name, t in tensors.items()]
     return found
 
 
-def _official(checkpoint: Checkpoint, found: Inspection, told: Mapping[str, Any], format_name: str | None) -> None:
+def _official(source: Source, found: Inspection) -> None:
     """System, format, where each tensor goes, and the model they make."""
+    checkpoint = source.checkpoint
     found.system, detected = detect(checkpoint.tensors, SYSTEMS)
-    found.format = format_name or detected
+    found.format = source.format or detected
     system = SYSTEMS[found.system]
     converted = system.formats[found.format].table.convert(checkpoint.tensors)
     for ours, (names, operation) in converted.sources.items():
-        found.lines.append(_line(checkpoint.tensors, names, ours, operation))
+        found.lines.append(_line(checkpoint.tensors if names else converted.tensors, names, ours, operation))
     for name, reason in converted.dropped.items():
         found.lines.append(_line(checkpoint.tensors, [name], None, reason))
-    known = everything_told(system, checkpoint, told)
+    known = everything_told(system, checkpoint, source.told)
     _describe(build_model(checkpoint.tensors, system, found.format, known), found)
 
 
-def _our_own(checkpoint: Checkpoint, found: Inspection) -> None:
+def _our_own(source: Source, found: Inspection) -> None:
     """A file that we wrote: our names on both sides."""
-    found.system, found.format = checkpoint.metadata.get("system", ""), "our own"
-    for name in checkpoint:
-        found.lines.append(_line(checkpoint.tensors, [name], name, "keep"))
-    model = models.open_file(checkpoint.path, dtype=None)
-    _describe(model, found)
+    tensors = source.checkpoint.tensors
+    found.system, found.format = source.checkpoint.metadata.get("system", ""), "our own"
+    for name in tensors:
+        found.lines.append(_line(tensors, [name], name, "keep"))
+    _describe(load_source(source), found)
 
 
 def _describe(model: Any, found: Inspection) -> None:
-    about = dict(model.about)
-    arguments = about["arguments"]
-    found.model = about["class"]
-    found.arguments = json.loads(arguments) if isinstance(arguments, str) else dict(arguments)
+    found.model, found.arguments = model.about["class"], dict(model.about["arguments"])
     found.parameters = sum(parameter.numel() for parameter in model.parameters())
 
 
 def _line(tensors: Mapping[str, Tensor], names: Sequence[str], ours: str | None, operation: str) -> Line:
-    first = tensors[names[0]]
+    first = tensors[names[0] if names else str(ours)]
     return Line(tuple(names), ours, operation, tuple(first.shape), _dtype(first))
 
 
@@ -172,7 +169,8 @@ def table(lines: Sequence[Line], with_ours: bool) -> list[str]:
     for line in lines:
         operation = "" if line.operation == "keep" else line.operation
         ours = "" if line.ours is None else "=" if (line.ours,) == line.theirs else line.ours
-        rows.append([braces(line.theirs) + times(line), ours, size(line), line.dtype, operation])
+        theirs = braces(line.theirs) if line.theirs else "(not in the file)"
+        rows.append([theirs + times(line), ours, size(line), line.dtype, operation])
     return columns(rows)
 
 

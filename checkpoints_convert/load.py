@@ -1,6 +1,7 @@
 """From a name or a file to a model that answers: find the file, read it, convert it, put pixels and words beside it."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,48 @@ from checkpoints_convert.fetching import hub
 from checkpoints_convert.reading.files import Checkpoint, read_tensors
 from checkpoints_convert.tables import SYSTEMS
 from checkpoints_convert.tables.system import System, detect
-from minimodels.errors.untrusted import Settings
+from minimodels.errors import UserError
+from minimodels.errors.untrusted import Settings, reading
 from minimodels.stored import embedded, models
+
+
+@dataclass
+class Source:
+    """What a name or a path stands for, read.
+
+    Args:
+        checkpoint: the tensors and what lies beside them.
+        told: what the catalogue tells about it beyond the shapes.
+        format: its names' format there; None lets the tensors say.
+        name: of an embedded model or a catalogue entry; empty for a reader's own file.
+    """
+
+    checkpoint: Checkpoint
+    told: dict[str, Any] = field(default_factory=dict)
+    format: str | None = None
+    name: str = ""
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether we wrote the file: our names, all it needs in its metadata."""
+        return models.is_ours(self.checkpoint.metadata)
+
+
+def open_source(name_or_path: str | Path, part: str | None = None) -> Source:
+    """An official name (fetched when it is not there), a file or a folder, or the name of an embedded model.
+
+    Raises:
+        UserError: no such name or file, or a file that is not a checkpoint.
+    """
+    name = str(name_or_path)
+    with reading(name):
+        if Path(name).exists():
+            return Source(read_tensors(name, part))
+        if name in embedded.names():
+            return Source(read_tensors(embedded.file(name), part), name=name)
+        entry = hub.find(name)
+        lacking = {} if entry.clip is None else {"clip": entry.clip}
+        return Source(read_tensors(hub.fetch(entry)[0], part), {**lacking, **entry.told}, entry.format, entry.name)
 
 
 def load(
@@ -33,35 +74,29 @@ def load(
     Raises:
         UserError: no such name or file, a file that is not a checkpoint, a checkpoint that does not fill the model.
     """
-    path = Path(name_or_path)
-    if path.exists():
-        return load_file(path, device, dtype, told)
-    if str(name_or_path) in embedded.names():
-        return models.load(str(name_or_path), device, dtype or torch.float16)
-    entry = hub.find(str(name_or_path))
-    weights = hub.fetch(entry)[0]
-    lacking = {} if entry.clip is None else {"clip": entry.clip}
-    return load_file(weights, device, dtype, {**entry.told, **lacking, **told}, entry.format)
+    source = open_source(name_or_path)
+    source.told |= told
+    return load_source(source, device, dtype)
 
 
-def load_file(
-    path: Path,
-    device: str | torch.device,
-    dtype: torch.dtype | None,
-    told: Mapping[str, Any],
-    format_name: str | None = None,
-) -> nn.Module:
-    """The same from a file or a folder on disk; a config beside the weights is read too, what is told wins."""
-    checkpoint = read_tensors(path)
-    if models.is_ours(checkpoint.metadata):
-        return models.open_file(checkpoint.path, device, dtype)
-    system_name, found = detect(checkpoint.tensors, SYSTEMS)
-    system = SYSTEMS[system_name]
-    known = everything_told(system, checkpoint, told)
-    model = build_model(checkpoint.tensors, system, format_name or found, known, dtype, device)
-    about: dict[str, Any] = model.about  # type: ignore[assignment]
-    beside = Settings({**lent(system), **texts_only(checkpoint.extras)}, f"what lies beside {checkpoint.path.name}")
-    return models.equip(model, {**about, **system.surroundings(about["arguments"], about["format"], beside)})
+def load_source(source: Source, device: str | torch.device = "cpu", dtype: torch.dtype | None = None) -> nn.Module:
+    """The same from what was read already; a config beside the weights counts too, what is told wins."""
+    checkpoint = source.checkpoint
+    with reading(checkpoint.path):
+        if source.is_ours:
+            if source.told:
+                keys = ", ".join(source.told)
+                raise UserError(
+                    f"{checkpoint.path} is one of our files and says all of itself: tell it nothing ({keys})"
+                )
+            return models.open_file(checkpoint.path, device, dtype)
+        system_name, found = detect(checkpoint.tensors, SYSTEMS)
+        system = SYSTEMS[system_name]
+        known = everything_told(system, checkpoint, source.told)
+        model = build_model(checkpoint.tensors, system, source.format or found, known, dtype, device)
+        about: dict[str, Any] = model.about  # type: ignore[assignment]
+        beside = Settings({**lent(system), **texts_only(checkpoint.extras)}, f"what lies beside {checkpoint.path.name}")
+        return models.equip(model, {**about, **system.surroundings(about["arguments"], about["format"], beside)})
 
 
 def lent(system: System) -> dict[str, str]:

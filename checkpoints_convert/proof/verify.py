@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from checkpoints_convert.exporting import whole_arguments
 from checkpoints_convert.fetching import hub
-from checkpoints_convert.load import load_file
+from checkpoints_convert.load import Source, load_source
 from checkpoints_convert.proof.compare import TOLERANCE, Comparison, Progress, Row, compare, difference
 from checkpoints_convert.proof.references import Reference, Sizes, all_references, references
 from checkpoints_convert.reading.files import read_tensors
@@ -97,15 +98,32 @@ def beside(
         theirs = redraw_all(reference.build(**sizes), seed)
         ours = reference.ours(theirs, sizes)
     else:
-        theirs = reference.open(reference, read_tensors(weights).tensors, sizes).eval()
-        ours = load_file(weights, "cpu", torch.float32, told or {})
-    arguments: Mapping[str, Any] = ours.about["arguments"]  # type: ignore[assignment, index]
+        checkpoint = read_tensors(weights)
+        theirs = reference.open(reference, checkpoint.tensors, sizes)
+        ours = load_source(Source(checkpoint, dict(told or {})), "cpu", torch.float32)
+    origin = "random weights" if weights is None else f"weights of {weights.name}"
+    return side_by_side(reference, ours, theirs, origin, device=device, seed=seed, batch=batch, progress=progress)
+
+
+def side_by_side(
+    reference: Reference,
+    ours: nn.Module,
+    theirs: nn.Module,
+    origin: str,
+    *,
+    device: str | torch.device = "cpu",
+    seed: int = 0,
+    batch: int = 2,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Both models with equal weights, whose `origin` the title tells, on the reference's inputs."""
+    about: Any = ours.about
+    arguments = whole_arguments(about["class"], about["arguments"])
     inputs = reference.inputs(arguments, torch.Generator().manual_seed(seed), batch)
     count = sum(parameter.numel() for parameter in ours.parameters())
-    origin = "random weights" if weights is None else f"weights of {weights.name}"
     return reference.compare(
         ours.to(device),
-        theirs.to(device),
+        theirs.eval().to(device),
         {name: tensor.to(device) for name, tensor in inputs.items()},
         title=f"{reference.model} beside {reference.library}: {origin}, {count:,} parameters, {device}",
         progress=progress,

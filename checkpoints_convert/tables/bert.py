@@ -93,12 +93,23 @@ def head_rows() -> list[Row]:
     return rows + [(f"cls.predictions.transform.LayerNorm.{part}", None, WORDS) for part in OLD]
 
 
+def bert_class(arguments: Mapping[str, Any]) -> str:
+    """transformers' encoder, which always tells two texts apart."""
+    pooler = "" if arguments["pooler"] else ", built with add_pooling_layer=False"
+    return f"transformers.BertModel{pooler}" if arguments["token_types"] else ""
+
+
+def distilbert_class(arguments: Mapping[str, Any]) -> str:
+    """The other one, which has neither token types nor a pooler."""
+    return "" if arguments["token_types"] or arguments["pooler"] else "transformers.DistilBertModel"
+
+
 FORMATS = {
     "google": Format(Table(official_rows("bert.", OLD) + head_rows()), marks=("bert.embeddings.LayerNorm.gamma",)),
-    "transformers": Format(Table(official_rows())),
+    "transformers": Format(Table(official_rows()), takes=bert_class),
     "transformers_heads": Format(Table(official_rows("bert.") + head_rows())),
-    "distilbert": Format(Table(distil_rows())),
-    "distilbert_heads": Format(Table(distil_rows("distilbert.") + head_rows())),
+    "distilbert": Format(Table(distil_rows()), target="transformers", takes=distilbert_class),
+    "distilbert_heads": Format(Table(distil_rows("distilbert.") + head_rows()), target="transformers"),
 }
 HEAD_DIM, NORM_EPS = 64, 1e-12
 

@@ -115,12 +115,22 @@ def transformers_rows() -> list[Row]:
     return rows
 
 
+def openai_class(arguments: Mapping[str, Any]) -> str:
+    """One class for both towers."""
+    return "clip.model.CLIP"
+
+
+def open_clip_class(arguments: Mapping[str, Any]) -> str:
+    """One class for both towers."""
+    return "open_clip.model.CLIP"
+
+
 FORMATS = {
-    "openai": Format(Table(OPENAI), {"quick_gelu": True}, marks=SCALARS),
-    "openai_resnet": Format(Table(OPENAI_RESNET), {"quick_gelu": True}, marks=SCALARS),
-    "open_clip": Format(Table(OPENAI)),
-    "open_clip_resnet": Format(Table(OPENAI_RESNET)),
-    "transformers": Format(Table(transformers_rows()), {"quick_gelu": True}),
+    "openai": Format(Table(OPENAI), {"quick_gelu": True}, marks=SCALARS, takes=openai_class),
+    "openai_resnet": Format(Table(OPENAI_RESNET), {"quick_gelu": True}, marks=SCALARS, takes=openai_class),
+    "open_clip": Format(Table(OPENAI), takes=open_clip_class),
+    "open_clip_resnet": Format(Table(OPENAI_RESNET), takes=open_clip_class),
+    "transformers": Format(Table(transformers_rows()), {"quick_gelu": True}, takes=lambda _: "transformers.CLIPModel"),
 }
 HEAD_DIM = 64
 

@@ -89,7 +89,9 @@ def transformers_rows() -> list[Row]:
 
 FORMATS = {
     "official": Format(Table(official_rows()), {"quick_gelu": True}),
-    "transformers": Format(Table(transformers_rows()), {"quick_gelu": True}),
+    "transformers": Format(
+        Table(transformers_rows()), {"quick_gelu": True}, takes=lambda _: "transformers.CLIPSegForImageSegmentation"
+    ),
 }
 PIXELS = 352  # what the released models were trained and scored at: 22 x 22 patches of 16
 RELEASED = {"extract_layers": (3, 6, 9), "decoder_heads": 4}

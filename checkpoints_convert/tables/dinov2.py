@@ -118,7 +118,7 @@ class TimmTable(Table):
         }
         if "class_token" in result.tensors and "mask_token" not in result.tensors:
             result.tensors["mask_token"] = torch.zeros_like(result.tensors["class_token"])
-            result.sources["mask_token"] = (["nothing"], "zeros")
+            result.sources["mask_token"] = ([], "zeros")
         return result
 
     def export(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -145,11 +145,21 @@ def is_square(number: int) -> bool:
     return round(number**0.5) ** 2 == number
 
 
+def transformers_class(arguments: Mapping[str, Any]) -> str:
+    """transformers has one class with registers and one without."""
+    return f"transformers.{'Dinov2WithRegistersModel' if arguments['num_registers'] else 'Dinov2Model'}"
+
+
+TIMM_TABLE = TimmTable([row for row in official_rows("reg_token") if row[0] != "mask_token"])
 FORMATS = {
-    "official": Format(WholeTable(official_rows()), marks=("mask_token",)),
-    "timm": Format(TimmTable([row for row in official_rows("reg_token") if row[0] != "mask_token"])),
+    "official": Format(
+        WholeTable(official_rows()),
+        marks=("mask_token",),
+        takes=lambda _: "dinov2.models.vision_transformer.DinoVisionTransformer",
+    ),
+    "timm": Format(TIMM_TABLE, takes=lambda _: "timm.models.vision_transformer.VisionTransformer"),
     "transformers": Format(WholeTable(transformers_rows(ON_THE_HUB))),
-    "transformers_v5": Format(WholeTable(transformers_rows(IN_MEMORY))),
+    "transformers_v5": Format(WholeTable(transformers_rows(IN_MEMORY)), takes=transformers_class),
 }
 
 

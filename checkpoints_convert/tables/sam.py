@@ -19,6 +19,7 @@ from minimodels.pixels.preprocess import preprocess_to_dict
 from minimodels.pixels.preprocess_padded import MEAN_255, STD_255, PaddedPreprocess
 
 PARTS = ("weight", "bias")
+SECOND = "prompt_encoder.shared_embedding.positional_embedding"
 TWICE = "the frequencies a second time: transformers names them in the prompt encoder and beside it"
 
 
@@ -56,7 +57,7 @@ def transformers_rows() -> list[Row]:
         (f"{encoder}patch_embed.projection.weight", "image_encoder.patch_proj.weight", FLATTEN_KERNEL),
         (f"{encoder}patch_embed.projection.bias", "image_encoder.patch_proj.bias"),
         ("shared_image_embedding.positional_embedding", "prompt_encoder.frequencies"),
-        (f"{prompt}shared_embedding.positional_embedding", None, TWICE),
+        (SECOND, None, TWICE),
         (f"{prompt}point_embed.{{0,1,2,3}}.weight", "prompt_encoder.label_embed", STACK_ROWS),
     ]
     names = {"norm1": "layer_norm1", "qkv": "attn.qkv", "out": "attn.proj", "norm2": "layer_norm2"}
@@ -132,9 +133,18 @@ def decoder_rows(theirs: str, names: Mapping[str, str]) -> list[Row]:
 
 
 OFFICIAL_TOLD, TRANSFORMERS_TOLD = {"decoder_eps": 1e-5, "decoder_heads": 8}, {"decoder_eps": 1e-6, "decoder_heads": 8}
+
+
+def twice(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The frequencies under their second name."""
+    return {SECOND: tensors["shared_image_embedding.positional_embedding"].clone()}
+
+
 FORMATS = {
-    "official": Format(Table(official_rows()), OFFICIAL_TOLD),
-    "transformers": Format(Table(transformers_rows()), TRANSFORMERS_TOLD),
+    "official": Format(Table(official_rows()), OFFICIAL_TOLD, takes=lambda _: "segment_anything.modeling.Sam"),
+    "transformers": Format(
+        Table(transformers_rows()), TRANSFORMERS_TOLD, computed=twice, takes=lambda _: "transformers.SamModel"
+    ),
 }
 
 

@@ -9,9 +9,10 @@ other than the checkpoint's may be told; its bias tables are then resized as the
 `backbone=True` makes the segmentation flavour of a classifier's file and leaves the head out.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from checkpoints_convert.tables.catalogue import Entry, File
@@ -147,15 +148,61 @@ IN_MEMORY = {
     "fc2": "mlp.fc2",
 }
 NORMS = tuple(f"hidden_states_norms.stage{at + 1}.weight" for at in range(MOST_STAGES))
+
+
+def whole_windows(arguments: Mapping[str, Any]) -> bool:
+    """Whether every map of the trained size is cut into whole windows and merged in whole pairs.
+
+    Where not, the libraries differ: timm shifts a map before it is padded, transformers and ours behind.
+    """
+    windows = windows_wanted(arguments)
+    steps = [arguments["patch_size"] * 2**stage for stage in range(len(windows))]
+    sides = [divmod(side, step) for side in arguments["image_size"] for step in steps]
+    return all(rest == 0 and side % window == 0 for (side, rest), window in zip(sides, windows * 2))
+
+
+def timm_class(arguments: Mapping[str, Any]) -> str:
+    """timm's model pools at its end: a backbone of maps is another one."""
+    taken = "num_classes" in arguments and whole_windows(arguments)
+    return "timm.models.swin_transformer.SwinTransformer" if taken else ""
+
+
+def classifier(arguments: Mapping[str, Any]) -> str:
+    """transformers' model with a head, or its body alone, which pools too. Its windows do not shrink to a small map."""
+    if "num_classes" not in arguments or set(windows_wanted(arguments)) != {arguments["window_size"]}:
+        return ""
+    return "transformers.SwinForImageClassification" if arguments["num_classes"] else "transformers.SwinModel"
+
+
+def when(name: str, takes: Callable[[Mapping[str, Any]], str]) -> Callable[[Mapping[str, Any]], str]:
+    """Of two classes with one spelling each, this one."""
+    return lambda arguments: taken if (taken := takes(arguments)) == name else ""
+
+
+def backbone(arguments: Mapping[str, Any]) -> str:
+    """Its maps of all stages, each behind a norm."""
+    named = "out_features of all stages"
+    return f"transformers.SwinBackbone, built with {named}" if arguments.get("output_norms") else ""
+
+
+def unused_norm(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """transformers' backbone holds the classifier's last norm too: as new, for nothing passes it."""
+    last = tensors[f"hidden_states_norms.stage{sum(name in tensors for name in NORMS)}.weight"]
+    return {"swin.layernorm.weight": torch.ones_like(last), "swin.layernorm.bias": torch.zeros_like(last)}
+
+
+V5, V5_BODY = (Table(transformers_rows(prefix, IN_MEMORY)) for prefix in ("swin.", ""))
 FORMATS = {
     "official": Format(Table(official_rows()), marks=("layers.0.downsample.reduction.weight",)),
-    "timm": Format(Table(timm_rows())),
+    "timm": Format(Table(timm_rows()), takes=timm_class),
     "transformers": Format(Table(transformers_rows("swin.", ON_THE_HUB))),
     "transformers_body": Format(Table(transformers_rows("", ON_THE_HUB))),
-    "transformers_v5": Format(Table(transformers_rows("swin.", IN_MEMORY))),
-    "transformers_v5_body": Format(Table(transformers_rows("", IN_MEMORY))),
+    "transformers_v5": Format(V5, takes=when("transformers.SwinForImageClassification", classifier)),
+    "transformers_v5_body": Format(V5_BODY, takes=when("transformers.SwinModel", classifier)),
     "transformers_backbone": Format(Table(backbone_rows("", ON_THE_HUB)), marks=NORMS),
-    "transformers_v5_backbone": Format(Table(backbone_rows("swin.", IN_MEMORY)), marks=NORMS),
+    "transformers_v5_backbone": Format(
+        Table(backbone_rows("swin.", IN_MEMORY)), marks=NORMS, computed=unused_norm, takes=backbone
+    ),
 }
 
 

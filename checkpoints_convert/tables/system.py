@@ -28,12 +28,18 @@ class Format:
         told: what shapes cannot tell and this format's released weights share (epsilons, activation ...).
         marks: names of which at least one must be present, where two formats share all others.
         computed: tensors ready to be written -> buffers that the official file holds too and that follow from them.
+        target: what `export` calls these names, where neither the format's name nor its beginning says it.
+        takes: our constructor's arguments -> the library's class that loads an exported file strictly, as
+            "transformers.ViTModel, built with add_pooling_layer=False"; empty where it has none for this model. None:
+            the library's own code does not load strictly either, or a newer spelling is the one to write.
     """
 
     table: Table
     told: Mapping[str, Any] = field(default_factory=dict)
     marks: tuple[str, ...] = ()
     computed: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] = lambda _: {}
+    target: str = ""
+    takes: Callable[[Mapping[str, Any]], str] | None = None
 
 
 @dataclass(frozen=True)

@@ -92,13 +92,33 @@ ON_THE_HUB = {
 }
 IN_MEMORY = {"qkv": "attention.{q,k,v}_proj", "out": "attention.o_proj", "fc1": "mlp.fc1", "fc2": "mlp.fc2"}
 
+
+def timm_class(arguments: Mapping[str, Any]) -> str:
+    """timm has one class for all."""
+    return "timm.models.vision_transformer.VisionTransformer"
+
+
+def classifier(arguments: Mapping[str, Any]) -> str:
+    """transformers' model with a head; it pools by the class token."""
+    by_token = arguments["class_token"] and not arguments["mean_pool"]
+    return "transformers.ViTForImageClassification" if by_token and arguments["num_classes"] else ""
+
+
+def body(arguments: Mapping[str, Any]) -> str:
+    """Its body alone, without the tanh layer that no file of ours holds."""
+    by_token = arguments["class_token"] and not arguments["mean_pool"]
+    taken = by_token and not arguments["num_classes"]
+    return "transformers.ViTModel, built with add_pooling_layer=False" if taken else ""
+
+
 TRANSFORMERS_TOLD = {"norm_eps": 1e-12, "antialias": False}
+V5, V5_BODY = (Table(transformers_rows(prefix, "layers", IN_MEMORY)) for prefix in ("vit.", ""))
 FORMATS = {
-    "timm": Format(Table(TIMM), {"norm_eps": 1e-6, "antialias": True}),
+    "timm": Format(Table(TIMM), {"norm_eps": 1e-6, "antialias": True}, takes=timm_class),
     "transformers": Format(Table(transformers_rows("vit.", "encoder.layer", ON_THE_HUB)), TRANSFORMERS_TOLD),
     "transformers_backbone": Format(Table(transformers_rows("", "encoder.layer", ON_THE_HUB)), TRANSFORMERS_TOLD),
-    "transformers_v5": Format(Table(transformers_rows("vit.", "layers", IN_MEMORY)), TRANSFORMERS_TOLD),
-    "transformers_v5_backbone": Format(Table(transformers_rows("", "layers", IN_MEMORY)), TRANSFORMERS_TOLD),
+    "transformers_v5": Format(V5, TRANSFORMERS_TOLD, takes=classifier),
+    "transformers_v5_backbone": Format(V5_BODY, TRANSFORMERS_TOLD, takes=body),
 }
 
 

@@ -2,18 +2,22 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
+from checkpoints_convert.load import load_source, open_source
 from checkpoints_convert.proof.compare import Row, compare, difference, expand, in_dtype, observe
+from checkpoints_convert.proof.own import verify_source
 from checkpoints_convert.proof.references import all_references, references
 from checkpoints_convert.proof.suite import reference_named, twins
 from checkpoints_convert.proof.verify import beside, redraw_all, verify
 from checkpoints_convert.reading.files import write_tensors
 from checkpoints_convert.tables import SYSTEMS, entries
 from minimodels.errors import UserError
+from minimodels.stored.models import save
 
 INFINITE = float("inf")
 
@@ -269,3 +273,83 @@ def test_the_largest_model_fits(device):
     report = verify("ViT-L/14", device=device)
     assert report.ok, f"\n{report}"
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6 < 13
+
+
+# ---------------------------------------------------------------- a reader's own file
+
+
+def own_file(folder, reference, kind):
+    """The tiny model of a reference as a reader has it: in the library's names, or converted by us."""
+    pair = twins(reference, seed=2)
+    if kind == "converted":
+        save(folder / "own.safetensors", pair.ours, pair.ours.about)
+        return open_source(folder / "own.safetensors")
+    write_tensors(folder / "own.pth", pair.theirs.state_dict())
+    return replace(open_source(folder / "own.pth"), told=reference.told(pair.sizes))
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("kind", ["in the library's names", "converted"])
+@pytest.mark.parametrize("number", range(len(all_references())))
+def test_an_own_file_is_verified(number, kind, tmp_path, device):
+    """Every model, fine-tuned or converted, beside each library that has it, at the file's own sizes and weights."""
+    reference = all_references()[number]
+    report = verify_source(own_file(tmp_path, reference, kind), device=device)
+    assert report.ok, f"\n{report}"
+    assert any(reference.library in comparison.title for comparison in report.comparisons)
+    assert all("weights of own." in comparison.title for comparison in report.comparisons)
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(name, marks=pytest.mark.parity) for name in ("in the library's names", "converted")]
+)
+def test_a_wrong_conversion_of_an_own_file_is_found(kind, tmp_path):
+    """Heads that were told wrongly: the library of that name has others, the one built from the file the same."""
+    timm = pytest.importorskip("timm")
+    theirs = redraw_all(timm.create_model("vit_tiny_patch16_224", num_classes=7, img_size=32))
+    write_tensors(tmp_path / "own.pth", theirs.state_dict())
+    source = replace(open_source(tmp_path / "own.pth"), told={"num_heads": 6})
+    if kind == "converted":
+        ours = load_source(source)
+        save(tmp_path / "own.safetensors", ours, ours.about)
+        source = open_source(tmp_path / "own.safetensors")
+    assert not verify_source(source, "timm:vit_tiny_patch16_224").ok
+    right = replace(open_source(tmp_path / "own.pth"), told={"num_heads": 3})
+    report = verify_source(right, "timm:vit_tiny_patch16_224")
+    assert report.ok and "its vit_tiny_patch16_224" in report.comparisons[0].title
+
+
+@pytest.mark.parity
+def test_against_other_libraries_by_name(tmp_path, device):
+    """open_clip by the name of a config, transformers by an official name and by a folder."""
+    reference = reference_named("CLIP ViT", "transformers")
+    pair = twins(reference)
+    pair.theirs.save_pretrained(tmp_path / "folder")
+    source = open_source(tmp_path / "folder")
+    assert verify_source(source, f"transformers:{tmp_path / 'folder'}", device=device).ok
+    with pytest.raises(UserError, match="open_clip's ViT-B-32 does not take the tensors of model.safetensors"):
+        verify_source(source, "open_clip:ViT-B-32", device=device)
+    with pytest.raises(UserError, match="openai/clip-vit-base-patch32 does not take the tensors") as caught:
+        verify_source(source, "transformers:openai/clip-vit-base-patch32", device=device)
+    assert "\n" not in str(caught.value)
+
+
+WRONG_AGAINST = {
+    "no library": ("keras:vgg", "expected LIBRARY:NAME, the library one of timm, transformers, open_clip"),
+    "no name": ("timm:", "expected LIBRARY:NAME"),
+    "unknown to timm": ("timm:vit_enormous", "timm's vit_enormous does not take the tensors of .*Unknown model"),
+    "another library's": ("open_clip:ViT-B-32", "open_clip has no ViT with the sizes of"),
+    "unknown to transformers": ("transformers:no/such", "transformers's no/such does not take"),
+}
+
+
+@pytest.mark.parametrize("against, message", WRONG_AGAINST.values(), ids=WRONG_AGAINST)
+def test_what_cannot_be_held_against_it_is_told(against, message):
+    with pytest.raises(UserError, match=message) as caught:
+        verify_source(open_source("tiny-vit"), against)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_that_no_library_has():
+    with pytest.raises(UserError, match="the libraries have no LAVT with the sizes of .*golden cases"):
+        verify_source(open_source("tiny-lavt"))

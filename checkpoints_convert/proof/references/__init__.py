@@ -30,6 +30,25 @@ def strict_load(reference: "Reference", tensors: Mapping[str, Tensor], sizes: Si
     return model
 
 
+def pretrained(reference: "Reference", tensors: Mapping[str, Tensor], sizes: Sizes) -> nn.Module:
+    """transformers renames, ties and drops while it loads: its own loader takes an official file's tensors.
+
+    Raises:
+        UserError: it finds tensors missing, too much, or of another shape.
+    """
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()  # what it finds wrong is told below, in one line
+    logging.disable_progress_bar()
+    empty: Any = reference.build(**sizes)
+    model, report = type(empty).from_pretrained(
+        None, config=empty.config, state_dict=dict(tensors), output_loading_info=True
+    )
+    if wrong := {kind: sorted(map(str, found))[:3] for kind, found in report.items() if found}:
+        raise UserError(f"{reference.library} does not take these tensors: {wrong}")
+    return model
+
+
 @dataclass(frozen=True)
 class Trial:
     """Sizes and inputs on which both sides of a reference are compared.
@@ -64,6 +83,7 @@ class Reference:
         trials: name -> where the parity suite compares the two.
         official: official name -> its sizes.
         open: the library's own way to take an official file's tensors.
+        sizes: our constructor's arguments, all of them -> the sizes of the library's model; None where it has none.
     """
 
     model: str
@@ -80,6 +100,7 @@ class Reference:
     official: Mapping[str, Sizes] = field(default_factory=dict)
     told: Callable[[Sizes], dict[str, Any]] = lambda sizes: {}
     open: Callable[["Reference", Mapping[str, Tensor], Sizes], nn.Module] = strict_load
+    sizes: Callable[[Mapping[str, Any]], Sizes | None] = lambda arguments: None
 
     def ours(self, theirs: nn.Module, sizes: Sizes) -> nn.Module:
         """Our model, converted from the library's; tensors that are only renamed share its memory."""

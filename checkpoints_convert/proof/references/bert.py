@@ -44,6 +44,33 @@ def told(sizes: Sizes) -> dict[str, Any]:
     return {"num_heads": heads, "norm_eps": sizes.get("layer_norm_eps", 1e-12)}
 
 
+def bert_sizes(arguments: Mapping[str, Any]) -> Sizes | None:
+    """transformers' words for the arguments of ours; its BERT always tells two texts apart."""
+    if not arguments["token_types"]:
+        return None
+    words = {
+        "hidden_size": "embed_dim",
+        "num_hidden_layers": "depth",
+        "num_attention_heads": "num_heads",
+        "intermediate_size": "mlp_dim",
+        "vocab_size": "vocab_size",
+        "max_position_embeddings": "max_length",
+        "type_vocab_size": "token_types",
+        "layer_norm_eps": "norm_eps",
+        "pooler": "pooler",
+    }
+    return {theirs: arguments[ours] for theirs, ours in words.items()}
+
+
+def distilbert_sizes(arguments: Mapping[str, Any]) -> Sizes | None:
+    """The same of DistilBERT, which has neither token types nor a pooler, and one epsilon."""
+    if arguments["token_types"] or arguments["pooler"] or arguments["norm_eps"] != 1e-12:
+        return None
+    words = {"dim": "embed_dim", "n_layers": "depth", "n_heads": "num_heads", "hidden_dim": "mlp_dim"}
+    words |= {"vocab_size": "vocab_size", "max_position_embeddings": "max_length"}
+    return {theirs: arguments[ours] for theirs, ours in words.items()}
+
+
 def run(model: Any, **inputs: Tensor) -> Outputs:
     """Every token, without a mask and with one; what the pooler makes of it."""
     types = inputs.get("token_types")
@@ -122,6 +149,7 @@ REFERENCES = [
         library="transformers",
         system="bert",
         format="transformers",
+        sizes=bert_sizes,
         **SHARED,
         build=build_bert,
         tiny=TINY,
@@ -153,6 +181,7 @@ REFERENCES = [
         library="transformers",
         system="bert",
         format="distilbert",
+        sizes=distilbert_sizes,
         **SHARED,
         build=build_distilbert,
         tiny=TINY_DISTIL,

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from checkpoints_convert.proof.references import Outputs, Reference, Sizes, Trial, random_image
+from checkpoints_convert.proof.references import Outputs, Reference, Sizes, Trial, pretrained, random_image
 
 
 def build_open_clip(*, config: str = "", **sizes: Any) -> nn.Module:
@@ -44,18 +44,6 @@ def build_transformers(*, vision: Sizes, text: Sizes, embed_dim: int = 512) -> n
     return CLIPModel(config)
 
 
-def open_transformers(reference: Reference, tensors: Mapping[str, Tensor], sizes: Sizes) -> nn.Module:
-    """transformers' own loader; it passes over the counters that older files hold."""
-    from transformers import CLIPModel
-
-    empty = reference.build(**sizes)
-    model, report = CLIPModel.from_pretrained(
-        None, config=empty.config, state_dict=dict(tensors), output_loading_info=True
-    )
-    assert not any(report.values()), report
-    return model
-
-
 def transformers_told(sizes: Sizes) -> dict[str, Any]:
     """What shapes do not tell of transformers' model."""
     return {
@@ -63,6 +51,76 @@ def transformers_told(sizes: Sizes) -> dict[str, Any]:
         "vision_heads": sizes["vision"].get("num_attention_heads", 12),
         "text_heads": sizes["text"].get("num_attention_heads", 8),
     }
+
+
+def open_clip_sizes(arguments: Mapping[str, Any]) -> Sizes | None:
+    """open_clip's words for the arguments of ours, a ViT tower."""
+    if "patch_size" not in arguments:
+        return None
+    width, heads = arguments["vision_width"], arguments["vision_heads"]
+    vision = {
+        "image_size": arguments["image_size"],
+        "patch_size": arguments["patch_size"],
+        "width": width,
+        "layers": arguments["vision_depth"],
+        "head_width": width // heads,
+        "mlp_ratio": mlp_ratio(arguments["vision_mlp_dim"], width),
+    }
+    return {**open_clip_text(arguments), "vision_cfg": vision}
+
+
+def open_clip_resnet_sizes(arguments: Mapping[str, Any]) -> Sizes | None:
+    """The same of a ResNet tower."""
+    if "vision_depths" not in arguments:
+        return None
+    width = arguments["vision_width"]
+    vision = {
+        "image_size": arguments["image_size"],
+        "layers": tuple(arguments["vision_depths"]),
+        "width": width,
+        "head_width": 32 * width // arguments["vision_heads"],
+    }
+    return {**open_clip_text(arguments), "vision_cfg": vision}
+
+
+def open_clip_text(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What both have."""
+    width = arguments["text_width"]
+    text = {
+        "context_length": arguments["context_length"],
+        "vocab_size": arguments["vocab_size"],
+        "width": width,
+        "heads": arguments["text_heads"],
+        "layers": arguments["text_depth"],
+        "mlp_ratio": mlp_ratio(arguments["text_mlp_dim"], width),
+    }
+    return {"embed_dim": arguments["embed_dim"], "quick_gelu": arguments["quick_gelu"], "text_cfg": text}
+
+
+def mlp_ratio(mlp_dim: int | None, width: int) -> float:
+    """How many times as wide, for a library that cuts the product to a whole number."""
+    return 4.0 if mlp_dim is None else (mlp_dim + 0.5) / width
+
+
+def transformers_sizes(arguments: Mapping[str, Any]) -> Sizes | None:
+    """transformers' words for the arguments of ours; it has no ResNet tower."""
+    if "patch_size" not in arguments:
+        return None
+    act = {"hidden_act": "quick_gelu" if arguments["quick_gelu"] else "gelu"}
+    towers = {
+        tower: {
+            **act,
+            "hidden_size": arguments[f"{tower}_width"],
+            "intermediate_size": arguments[f"{tower}_mlp_dim"] or 4 * arguments[f"{tower}_width"],
+            "num_hidden_layers": arguments[f"{tower}_depth"],
+            "num_attention_heads": arguments[f"{tower}_heads"],
+        }
+        for tower in ("vision", "text")
+    }
+    towers["vision"] |= {key: arguments[key] for key in ("image_size", "patch_size")}
+    words = {"vocab_size": arguments["vocab_size"], "max_position_embeddings": arguments["context_length"]}
+    towers["text"] |= words
+    return {**towers, "embed_dim": arguments["embed_dim"]}
 
 
 def run(model: Any, image: Tensor, ids: Tensor) -> Outputs:
@@ -208,6 +266,7 @@ REFERENCES = [
         library="open_clip",
         system="clip",
         format="open_clip",
+        sizes=open_clip_sizes,
         **OPEN_CLIP,
         pairs=[
             ("image_tower.norm_pre", "visual.ln_pre"),
@@ -247,6 +306,7 @@ REFERENCES = [
             ("text_tower.norm", "text_model.final_layer_norm"),
         ],
         told=transformers_told,
+        sizes=transformers_sizes,
         tiny={"vision": TINY_VISION, "text": TINY_TRANSFORMERS_TEXT, "embed_dim": 20},
         trials=TRANSFORMERS_TRIALS,
         official={
@@ -255,13 +315,14 @@ REFERENCES = [
             "openai/clip-vit-large-patch14": large(224),
             "openai/clip-vit-large-patch14-336": large(336),
         },
-        open=open_transformers,
+        open=pretrained,
     ),
     Reference(
         model="CLIP ResNet",
         library="open_clip",
         system="clip",
         format="open_clip_resnet",
+        sizes=open_clip_resnet_sizes,
         **OPEN_CLIP,
         pairs=[*RESNET_PAIRS, *TEXT_PAIRS],
         tiny={

@@ -1,12 +1,12 @@
 """CLIPSeg beside transformers."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from checkpoints_convert.proof.references import Outputs, Reference, Sizes, Trial, random_image
+from checkpoints_convert.proof.references import Outputs, Reference, Sizes, Trial, clip, pretrained, random_image
 
 TEXT_WEIGHT = 0.3
 
@@ -25,18 +25,6 @@ def build_transformers(*, vision: Sizes, text: Sizes, embed_dim: int = 512, **si
     return CLIPSegForImageSegmentation(config)
 
 
-def open_transformers(reference: Reference, tensors: Mapping[str, Tensor], sizes: Sizes) -> nn.Module:
-    """transformers' own loader; it passes over the counters that older files hold."""
-    from transformers import CLIPSegForImageSegmentation
-
-    empty = reference.build(**sizes)
-    model, report = CLIPSegForImageSegmentation.from_pretrained(
-        None, config=empty.config, state_dict=dict(tensors), output_loading_info=True
-    )
-    assert not any(report.values()), report
-    return model
-
-
 def told(sizes: Sizes) -> dict[str, Any]:
     """What shapes do not tell."""
     return {
@@ -46,6 +34,26 @@ def told(sizes: Sizes) -> dict[str, Any]:
         "extract_layers": tuple(sizes.get("extract_layers", (3, 6, 9))),
         "decoder_heads": sizes.get("decoder_num_attention_heads", 4),
     }
+
+
+def sizes(arguments: Mapping[str, Any]) -> Sizes | None:
+    """transformers' words for the arguments of ours; the kernels of its refined head fit patches of 16 alone."""
+    kernels = arguments["refined_kernels"]
+    if kernels is not None and tuple(kernels) != (4, 4):
+        return None
+    told = {
+        "extract_layers": tuple(arguments["extract_layers"]),
+        "reduce_dim": arguments["reduce_dim"],
+        "decoder_num_attention_heads": arguments["decoder_heads"],
+        "decoder_intermediate_size": arguments["decoder_mlp_dim"],
+        "use_complex_transposed_convolution": kernels is not None,
+    }
+    return {**(clip.transformers_sizes(arguments["clip"]["arguments"]) or {}), **told}
+
+
+def only(refined: bool) -> Callable[[Mapping[str, Any]], Sizes | None]:
+    """The sizes of one of the two heads, and nothing of the other."""
+    return lambda arguments: sizes(arguments) if (arguments["refined_kernels"] is not None) == refined else None
 
 
 def run(model: Any, image: Tensor, ids: Tensor, picture: Tensor) -> Outputs:
@@ -143,7 +151,7 @@ SHARED: dict[str, Any] = {
     "run": run,
     "run_reference": run_transformers,
     "told": told,
-    "open": open_transformers,
+    "open": pretrained,
     "pairs": [
         ("clip.image_tower.norm_pre", "clip.vision_model.pre_layrnorm"),
         ("clip.image_tower.blocks.{i}", "clip.vision_model.encoder.layers.{i}"),
@@ -155,6 +163,7 @@ SHARED: dict[str, Any] = {
 REFERENCES = [
     Reference(
         model="CLIPSeg",
+        sizes=only(refined=False),
         library="transformers",
         system="clipseg",
         format="transformers",
@@ -165,6 +174,7 @@ REFERENCES = [
     ),
     Reference(
         model="CLIPSeg refined",
+        sizes=only(refined=True),
         library="transformers",
         system="clipseg",
         format="transformers",

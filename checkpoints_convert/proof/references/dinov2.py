@@ -4,13 +4,13 @@ At the trained size all agree. At any other the libraries resize positions in wa
 transformers hands on the size and not the factor), and the official numbers win: golden cases judge there.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from checkpoints_convert.proof.references import Outputs, Reference, Sizes, Trial, random_image
+from checkpoints_convert.proof.references import Outputs, Reference, Sizes, Trial, pretrained, random_image
 
 
 def build_timm(*, swiglu: bool = False, registers: int = 0, mlp_dim: int, **sizes: Any) -> nn.Module:
@@ -32,16 +32,6 @@ def build_transformers(*, registers: int = 0, **sizes: Any) -> nn.Module:
         config = Dinov2WithRegistersConfig(num_register_tokens=registers, attn_implementation="sdpa", **sizes)
         return Dinov2WithRegistersModel(config)
     return Dinov2Model(Dinov2Config(attn_implementation="sdpa", **sizes))
-
-
-def open_transformers(reference: Reference, tensors: Mapping[str, Tensor], sizes: Sizes) -> nn.Module:
-    """transformers renames while it loads, so its own loader takes the tensors."""
-    empty: Any = reference.build(**sizes)
-    model, report = type(empty).from_pretrained(
-        None, config=empty.config, state_dict=dict(tensors), output_loading_info=True
-    )
-    assert not any(report.values()), report
-    return model
 
 
 def run(model: Any, image: Tensor) -> Outputs:
@@ -108,6 +98,44 @@ def transformers_sizes(size: str, registers: int) -> dict[str, Any]:
     return {**numbers, "use_swiglu_ffn": size == "giant", "registers": registers}
 
 
+def timm_of(arguments: Mapping[str, Any]) -> Sizes | None:
+    """timm's words for the arguments of ours; the class token has a place of its own there, or there are registers."""
+    if arguments["class_position"] == (arguments["num_registers"] > 0):
+        return None
+    alike = ("patch_size", "embed_dim", "depth", "num_heads", "swiglu", "mlp_dim")
+    told = {"img_size": arguments["image_size"], "registers": arguments["num_registers"]}
+    return {key: arguments[key] for key in alike} | told
+
+
+def transformers_of(arguments: Mapping[str, Any]) -> Sizes | None:
+    """transformers' words for them; its MLP is a whole number of times as wide, its SwiGLU two thirds of that."""
+    width, swiglu = arguments["embed_dim"], arguments["swiglu"]
+    made = {ratio: (ratio * width * 2 // 3 + 7) // 8 * 8 if swiglu else ratio * width for ratio in range(1, 17)}
+    ratio = next((ratio for ratio, wide in made.items() if wide == arguments["mlp_dim"]), None)
+    if ratio is None:
+        return None
+    return {
+        "image_size": arguments["image_size"],
+        "patch_size": arguments["patch_size"],
+        "hidden_size": width,
+        "num_hidden_layers": arguments["depth"],
+        "num_attention_heads": arguments["num_heads"],
+        "mlp_ratio": ratio,
+        "use_swiglu_ffn": swiglu,
+        "registers": arguments["num_registers"],
+    }
+
+
+def only(model: str, words: Callable[[Mapping[str, Any]], Sizes | None]) -> Callable[[Mapping[str, Any]], Sizes | None]:
+    """The sizes of one of the three kinds, and nothing of the others."""
+
+    def sizes(arguments: Mapping[str, Any]) -> Sizes | None:
+        kind = "registers" if arguments["num_registers"] else "SwiGLU" if arguments["swiglu"] else ""
+        return words(arguments) if model == f"DINOv2 {kind}".strip() else None
+
+    return sizes
+
+
 def timm_reference(
     model: str, tiny: dict[str, Any], official: dict[str, Any], trials: Mapping[str, Trial] | None = None
 ) -> Reference:
@@ -123,6 +151,7 @@ def timm_reference(
         run_reference=run_timm,
         pairs=[("blocks.{i}", "blocks.{i}"), ("norm", "norm")],
         told=lambda sizes: {"num_heads": sizes["num_heads"]},
+        sizes=only(model, timm_of),
         tiny={**TINY_TIMM, **tiny},
         trials={**TRIALS, **(trials or {})},
         official=official,
@@ -144,10 +173,11 @@ def transformers_reference(
         run_reference=run_transformers,
         pairs=[("blocks.{i}", "encoder.layer.{i}"), ("norm", "layernorm")],
         told=lambda sizes: {"num_heads": sizes["num_attention_heads"]},
+        sizes=only(model, transformers_of),
         tiny={**TINY_TRANSFORMERS, **tiny},
         trials={**TRIALS, **(trials or {})},
         official=official,
-        open=open_transformers,
+        open=pretrained,
     )
 
 

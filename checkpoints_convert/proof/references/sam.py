@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from checkpoints_convert.proof.references import Outputs, Reference, Sizes, Trial, random_image
+from checkpoints_convert.proof.references import Outputs, Reference, Sizes, Trial, pretrained, random_image
 
 
 def build_transformers(*, vision: Sizes, prompt: Sizes, decoder: Sizes) -> nn.Module:
@@ -21,28 +21,49 @@ def build_transformers(*, vision: Sizes, prompt: Sizes, decoder: Sizes) -> nn.Mo
         mask_decoder_config={"hidden_size": width, **decoder},
         attn_implementation="sdpa",
     )
-    model = SamModel(config)
+    return untrained(SamModel(config))
+
+
+def untrained(model: Any) -> nn.Module:
+    """The frequencies as buffers: not trained, as in the official code and ours."""
     for places in (model.shared_image_embedding, model.prompt_encoder.shared_embedding):  # the same numbers, twice
         frequencies = places._parameters.pop("positional_embedding").detach()
-        places.register_buffer("positional_embedding", frequencies)  # not trained, as in the official code and ours
+        places.register_buffer("positional_embedding", frequencies)
     return model
 
 
 def open_transformers(reference: Reference, tensors: Mapping[str, Tensor], sizes: Sizes) -> nn.Module:
-    """transformers' own loader; it ties the frequencies that it names twice."""
-    from transformers import SamModel
-
-    empty = reference.build(**sizes)
-    model, report = SamModel.from_pretrained(
-        None, config=empty.config, state_dict=dict(tensors), output_loading_info=True
-    )
-    assert not any(report.values()), report
-    return model
+    """transformers' own loader makes parameters of them again."""
+    return untrained(pretrained(reference, tensors, sizes))
 
 
 def told(sizes: Sizes) -> dict[str, Any]:
     """What shapes do not tell."""
     return {"decoder_heads": sizes["decoder"].get("num_attention_heads", 8)}
+
+
+def sizes(arguments: Mapping[str, Any]) -> Sizes | None:
+    """transformers' words for the arguments of ours."""
+    vision = {
+        "hidden_size": arguments["embed_dim"],
+        "num_hidden_layers": arguments["depth"],
+        "num_attention_heads": arguments["num_heads"],
+        "mlp_dim": arguments["mlp_dim"],
+        "image_size": arguments["image_size"],
+        "patch_size": arguments["patch_size"],
+        "window_size": arguments["window_size"],
+        "global_attn_indexes": list(arguments["global_blocks"]),
+    }
+    decoder = {
+        "num_hidden_layers": arguments["decoder_depth"],
+        "num_attention_heads": arguments["decoder_heads"],
+        "mlp_dim": arguments["decoder_mlp_dim"],
+        "iou_head_hidden_dim": arguments["iou_dim"],
+        "num_multimask_outputs": arguments["num_masks"],
+        "layer_norm_eps": arguments["decoder_eps"],
+    }
+    prompt = {"hidden_size": arguments["prompt_dim"], "mask_input_channels": arguments["mask_channels"]}
+    return {"vision": vision, "prompt": prompt, "decoder": decoder}
 
 
 def run(model: Any, image: Tensor, points: Tensor, labels: Tensor, boxes: Tensor, mask: Tensor) -> Outputs:
@@ -153,6 +174,7 @@ REFERENCES = [
         run=run,
         run_reference=run_transformers,
         told=told,
+        sizes=sizes,
         open=open_transformers,
         pairs=[
             ("image_encoder.blocks.{i}", "vision_encoder.layers.{i}"),

@@ -8,7 +8,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from checkpoints_convert.proof.compare import Pair
-from checkpoints_convert.proof.references import Outputs, Reference, Sizes, Trial, random_image
+from checkpoints_convert.proof.references import Outputs, Reference, Sizes, Trial, pretrained, random_image
+from checkpoints_convert.tables import swin
 
 
 def build_timm(**sizes: Any) -> nn.Module:
@@ -40,20 +41,43 @@ def build_backbone(**sizes: Any) -> nn.Module:
     return SwinBackbone(SwinConfig(**sizes, out_features=names, attn_implementation="sdpa"))
 
 
-def open_transformers(reference: Reference, tensors: Mapping[str, Tensor], sizes: Sizes) -> nn.Module:
-    """transformers renames while it loads, so its own loader takes the tensors."""
-    empty: Any = reference.build(**sizes)
-    model, report = type(empty).from_pretrained(
-        None, config=empty.config, state_dict=dict(tensors), output_loading_info=True
-    )
-    assert not any(report.values()), report
-    return model
-
-
 def transformers_told(sizes: Sizes) -> dict[str, Any]:
     """What shapes do not tell of transformers' model."""
     size = sizes.get("image_size", 224)
     return {"image_size": tuple(size) if isinstance(size, (tuple, list)) else (size, size)}
+
+
+def timm_sizes(arguments: Mapping[str, Any]) -> Sizes | None:
+    """timm's words for the arguments of ours; it has no model that gives maps, and pads them in another way."""
+    if not swin.timm_class(arguments):
+        return None
+    alike = ("patch_size", "embed_dim", "depths", "num_heads", "window_size", "mlp_ratio", "num_classes")
+    return {key: listed(arguments[key]) for key in alike} | {"img_size": tuple(arguments["image_size"])}
+
+
+def transformers_sizes(arguments: Mapping[str, Any]) -> Sizes | None:
+    """transformers' words for them. Its tokens do not say how they lie: square pictures are compared."""
+    if not swin.classifier(arguments) or len(set(arguments["image_size"])) > 1:
+        return None
+    head = {"num_labels": arguments["num_classes"]} if arguments["num_classes"] else {"head": False}
+    return {**body_sizes(arguments), "image_size": arguments["image_size"][0], **head}
+
+
+def backbone_sizes(arguments: Mapping[str, Any]) -> Sizes | None:
+    """The same of its backbone, which has one window for all stages and a norm behind each."""
+    maps = arguments.get("output_norms") and isinstance(arguments["window_size"], int)
+    return body_sizes(arguments) if maps else None
+
+
+def body_sizes(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What both have."""
+    alike = ("patch_size", "embed_dim", "depths", "num_heads", "window_size", "mlp_ratio")
+    return {key: listed(arguments[key]) for key in alike}
+
+
+def listed(value: Any) -> Any:
+    """Numbers of the stages as the libraries take them."""
+    return list(value) if isinstance(value, (tuple, list)) else value
 
 
 def run(model: Any, image: Tensor) -> Outputs:
@@ -178,6 +202,7 @@ REFERENCES = [
         run_reference=run,
         pairs=timm_pairs(),
         told=timm_told,
+        sizes=timm_sizes,
         tiny={**NARROW, **TIMM_TINY},
         trials=TIMM_TRIALS,
         official={
@@ -197,10 +222,11 @@ REFERENCES = [
         run_reference=run_transformers,
         pairs=transformers_pairs(3),
         told=transformers_told,
+        sizes=transformers_sizes,
         tiny={**THREE, **TRANSFORMERS_TINY},
         trials=TRANSFORMERS_TRIALS,
         official={"microsoft/swin-tiny-patch4-window7-224": {**TINY, "num_labels": 1000}},
-        open=open_transformers,
+        open=pretrained,
     ),
     Reference(
         model="Swin backbone",
@@ -214,6 +240,7 @@ REFERENCES = [
         pairs=transformers_pairs(4)[:-1],
         tiny={**NARROW, **BACKBONE_TINY},
         trials=BACKBONE_TRIALS,
-        open=open_transformers,
+        sizes=backbone_sizes,
+        open=pretrained,
     ),
 ]

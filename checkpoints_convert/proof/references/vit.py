@@ -1,12 +1,13 @@
 """ViT beside timm's VisionTransformer and transformers' ViT."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from checkpoints_convert.proof.references import Outputs, Reference, Sizes, Trial, random_image
+from checkpoints_convert.proof.references import Outputs, Reference, Sizes, Trial, pretrained, random_image
 
 
 def build_timm(**sizes: Any) -> nn.Module:
@@ -31,19 +32,7 @@ def build_transformers(*, head: bool = True, **sizes: Any) -> nn.Module:
     from transformers import ViTConfig, ViTForImageClassification, ViTModel
 
     config = ViTConfig(**sizes, attn_implementation="sdpa")
-    return ViTForImageClassification(config) if head else ViTModel(config)
-
-
-def open_transformers(reference: Reference, tensors: Mapping[str, Tensor], sizes: Sizes) -> nn.Module:
-    """transformers renames while it loads, so its own loader takes the tensors."""
-    from transformers import ViTForImageClassification
-
-    empty = reference.build(**sizes)
-    model, report = ViTForImageClassification.from_pretrained(
-        None, config=empty.config, state_dict=dict(tensors), output_loading_info=True
-    )
-    assert not any(report.values()), report
-    return model
+    return ViTForImageClassification(config) if head else ViTModel(config, add_pooling_layer=False)
 
 
 def transformers_told(sizes: Sizes) -> dict[str, Any]:
@@ -53,6 +42,35 @@ def transformers_told(sizes: Sizes) -> dict[str, Any]:
         "num_heads": sizes["num_attention_heads"],
         "image_size": tuple(size) if isinstance(size, (tuple, list)) else (size, size),
         "norm_eps": sizes.get("layer_norm_eps", 1e-12),
+    }
+
+
+def timm_sizes(arguments: Mapping[str, Any]) -> Sizes:
+    """timm's words for the arguments of ours."""
+    alike = ("patch_size", "embed_dim", "depth", "num_heads", "num_classes", "class_token", "qkv_bias")
+    return {key: arguments[key] for key in alike} | {
+        "img_size": tuple(arguments["image_size"]),
+        "mlp_ratio": (arguments["mlp_dim"] + 0.5) / arguments["embed_dim"],  # cut to a whole number there
+        "global_pool": "avg" if arguments["mean_pool"] else "token",
+        "fc_norm": arguments["norm_after_pool"],
+        "norm_layer": partial(nn.LayerNorm, eps=arguments["norm_eps"]),
+    }
+
+
+def transformers_sizes(arguments: Mapping[str, Any]) -> Sizes | None:
+    """transformers' words for them; it pools by the class token alone."""
+    if arguments["mean_pool"] or not arguments["class_token"]:
+        return None
+    return {
+        "image_size": tuple(arguments["image_size"]),
+        "patch_size": arguments["patch_size"],
+        "hidden_size": arguments["embed_dim"],
+        "num_hidden_layers": arguments["depth"],
+        "num_attention_heads": arguments["num_heads"],
+        "intermediate_size": arguments["mlp_dim"],
+        "qkv_bias": arguments["qkv_bias"],
+        "layer_norm_eps": arguments["norm_eps"],
+        **({"num_labels": arguments["num_classes"]} if arguments["num_classes"] else {"head": False}),
     }
 
 
@@ -116,6 +134,7 @@ REFERENCES = [
         run_reference=run,
         pairs=[("blocks.{i}", "blocks.{i}"), ("norm", "norm"), ("pool_norm", "fc_norm"), ("head", "head")],
         told=timm_told,
+        sizes=timm_sizes,
         tiny={"img_size": (16, 24), "patch_size": 8, "embed_dim": 24, "depth": 3, "num_heads": 3, "num_classes": 5},
         trials=TIMM_TRIALS,
         official={
@@ -136,6 +155,7 @@ REFERENCES = [
         run_reference=run_transformers,
         pairs=[("blocks.{i}", "vit.layers.{i}"), ("norm", "vit.layernorm"), ("head", "classifier")],
         told=transformers_told,
+        sizes=transformers_sizes,
         tiny={
             "image_size": (16, 24),
             "patch_size": 8,
@@ -154,6 +174,6 @@ REFERENCES = [
                 "num_labels": 1000,
             }
         },
-        open=open_transformers,
+        open=pretrained,
     ),
 ]
