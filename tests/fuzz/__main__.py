@@ -1,6 +1,8 @@
 """`python -m tests.fuzz`: try for some minutes, or try again what was found before."""
 
 import argparse
+import contextlib
+import io
 import json
 import os
 import secrets
@@ -74,8 +76,9 @@ def run(targets: list[Target], options: argparse.Namespace) -> int:
 def prepare(targets: list[Target]) -> None:
     """What targets need, once."""
     began = time.monotonic()
-    for target in targets:
-        target.prepare()
+    with contextlib.redirect_stderr(io.StringIO()):  # the libraries' progress
+        for target in targets:
+            target.prepare()
     print(f"prepared in {time.monotonic() - began:.0f} s", flush=True)
 
 
@@ -92,8 +95,9 @@ def again(places: list[Path], targets: dict[str, Target], as_json: bool) -> int:
     """Try kept cases again, each in a process of its own."""
     files = [file for place in places for file in (sorted(place.glob("*.json")) if place.is_dir() else [place])]
     cases = [Case.from_json(file.read_text("utf-8")) for file in files]
-    for name in {case.target for case in cases}:
-        targets[name].prepare()
+    with contextlib.redirect_stderr(io.StringIO()):
+        for name in sorted({case.target for case in cases}):
+            targets[name].prepare()
     verdicts = replay(cases, targets)
     if as_json:
         print(json.dumps({file.name: verdict.to_json() for file, verdict in zip(files, verdicts)}, indent=1))

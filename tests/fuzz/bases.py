@@ -1,10 +1,13 @@
 """What is damaged: small model files of every format, made when they are needed and the same on every run."""
 
+import atexit
 import io
 import json
+import os
+import shutil
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
 import torch
@@ -36,6 +39,13 @@ def mixed() -> dict[str, Tensor]:
         "g": torch.arange(5) > 2,
         "h": torch.randn(7, generator=generator).double(),
     }
+
+
+def kept_folder() -> Path:
+    """A temporary folder that stays until this process ends; its children leave it alone."""
+    folder, owner = Path(mkdtemp(prefix="fuzz-base-")), os.getpid()
+    atexit.register(lambda: os.getpid() == owner and shutil.rmtree(folder, ignore_errors=True))
+    return folder
 
 
 def plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -20,9 +20,9 @@ def odd_value(rng: Random, usual: Any = None, depth: int = 0) -> Any:
     if isinstance(usual, bool):
         near = [not usual, int(usual), str(usual), str(usual).lower()]
     elif isinstance(usual, int):
-        near = [usual + 1, usual - 1, usual * 2, usual // 2, -usual, float(usual), str(usual), [usual], [usual] * 2]
+        near = [usual + 1, usual - 1, usual * 2, usual // 2, -usual, usual / 2**9, str(usual), [usual], [usual] * 2]
     elif isinstance(usual, float):
-        near = [usual * 10, usual / 10, -usual, int(usual), str(usual), [usual]]
+        near = [usual * 10, usual / 10, -usual, int(usual > 0.5), str(usual), [usual]]
     elif isinstance(usual, str):
         near = [usual.upper(), usual + "_", usual[:-1], [usual], rng.choice(TEXTS)]
     elif isinstance(usual, list) and usual:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from random import Random
-from tempfile import TemporaryDirectory, mkdtemp
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -120,23 +120,13 @@ TEXTS = ["the dogs, a dog.", "", "Dog 1 11", "é è 猫猫", "xyz", "a" * 300, "
 @cache
 def bert() -> Path:
     """A small BERT with its vocabulary."""
-    folder = Path(mkdtemp(prefix="fuzz-base-"))
+    folder = bases.kept_folder()
     bases.reference_models()["BERT beside transformers"][1].save_pretrained(folder)
     return folder
 
 
-def make_words(rng: Random) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """A vocabulary and a tokenizer config, one of them odd."""
-    config = {
-        "do_lower_case": True,
-        "strip_accents": None,
-        "tokenize_chinese_chars": True,
-        "unk_token": "[UNK]",
-        "cls_token": "[CLS]",
-        "model_max_length": 14,
-        "tokenizer_class": "BertTokenizer",
-        "pad_token": "[PAD]",
-    }
+def odd_pieces(rng: Random) -> list[str]:
+    """Pieces missing, twice, odd, in another order, too many."""
     pieces = list(PIECES)
     for _ in range(rng.choice((0, 1, 2))):
         at = rng.randrange(len(pieces))
@@ -151,6 +141,22 @@ def make_words(rng: Random) -> tuple[dict[str, Any], dict[str, bytes]]:
             rng.shuffle(pieces)
         else:
             pieces += [f"w{number}" for number in range(rng.choice((20, 5000)))]
+    return pieces
+
+
+def make_words(rng: Random) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """A vocabulary and a tokenizer config, one of them odd."""
+    config = {
+        "do_lower_case": True,
+        "strip_accents": None,
+        "tokenize_chinese_chars": True,
+        "unk_token": "[UNK]",
+        "cls_token": "[CLS]",
+        "model_max_length": 14,
+        "tokenizer_class": "BertTokenizer",
+        "pad_token": "[PAD]",
+    }
+    pieces = odd_pieces(rng)
     odd: Any = odd_config(rng, config)[0] if rng.random() < 0.5 else config
     files = {"tokenizer_config.json": json.dumps(odd).encode()} if rng.random() < 0.9 else {}
     if rng.random() < 0.5:
