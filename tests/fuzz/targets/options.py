@@ -195,7 +195,7 @@ def make_tell(rng: Random) -> tuple[dict[str, Any], dict[str, bytes]]:
     title = rng.choice(list(bases.reference_models()))
     reference = bases.reference_models()[title][0]
     told = json.loads(json.dumps(reference.told(reference.tiny)))
-    key = rng.choice((*SYSTEMS[reference.system].told_keys, *told)) if rng.random() < 0.95 else odd_text(rng)
+    key = rng.choice((*SYSTEMS[reference.system].told, *told)) if rng.random() < 0.95 else odd_text(rng)
     usual = told.get(key, rng.choice((True, 2, 0.5, [1, 2], "x")))
     value = odd_value(rng, usual)
     text = rng.choice((json.dumps(value), str(value), "False", "no", "off", "true", json.dumps(usual), ""))
