@@ -7,6 +7,7 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.13 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; exit; }; done; echo python3)
 PORT ?= 8000
 WORKERS ?= 2
+FUZZ ?= 5
 BIN := .venv/bin
 # An environment whose interpreter is gone is made again.
 $(shell [ -e .venv/python.stamp ] && ! $(BIN)/python -c '' 2>/dev/null && rm -f .venv/*.stamp)
@@ -32,6 +33,8 @@ test: lint
 	@$(BIN)/python -m mkdocs build --strict --site-dir site
 	@echo "== tests (pytest -n $(WORKERS), without the slow ones)"
 	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup
+	@echo "== damaged files, hostile pickles, odd configs for $(FUZZ) minutes (the same cases each time; FUZZ=0: none)"
+	@$(BIN)/python -W ignore -m tests.fuzz --minutes $(FUZZ) --seed make --workers $(WORKERS)
 
 lint: .venv/dev.stamp
 	@echo "== style (ruff check, ruff format --check)"

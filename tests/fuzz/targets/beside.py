@@ -148,7 +148,7 @@ def make_words(rng: Random) -> tuple[dict[str, Any], dict[str, bytes]]:
     """A vocabulary and a tokenizer config, one of them odd."""
     config = {
         "do_lower_case": True,
-        "strip_accents": None,
+        **rng.choice(({}, {"strip_accents": True}, {"strip_accents": False})),
         "tokenize_chinese_chars": True,
         "unk_token": "[UNK]",
         "cls_token": "[CLS]",
@@ -192,10 +192,14 @@ def run_words(values: Mapping[str, Any], folder: Path) -> str:
 
 
 def by_transformers(folder: Path, length: int) -> torch.Tensor | None:
-    """The ids as transformers reads a vocab.txt; None where there is none, or it fails."""
+    """The ids as transformers reads a vocab.txt; None where there is none, or it fails.
+
+    Without a config ours judges by the pieces whether the case counts, and transformers always lowers it.
+    """
     from transformers import BertTokenizer
 
-    if not (folder / "vocab.txt").exists():
+    config = folder / "tokenizer_config.json"
+    if not (folder / "vocab.txt").exists() or not config.exists() or b"null" in config.read_bytes():
         return None
     try:
         tokenizer = BertTokenizer.from_pretrained(folder)

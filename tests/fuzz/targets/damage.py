@@ -80,7 +80,7 @@ def read_by_library(path: Path) -> Parts | None:
     with path.open("rb") as file:
         head = file.read(9)
     try:
-        if head[8:9] == b"{" and not head.startswith((b"PK", b"\x80")):
+        if head[8:9] == b"{" and not head.startswith(b"PK\x03\x04"):
             return {"": load_file(path)}
         value = torch.load(path, weights_only=True, map_location="cpu")
     except (SafetensorError, OSError, MemoryError):
