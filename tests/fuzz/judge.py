@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from minimodels.errors import UserError, untrusted
+from minimodels.errors import UNPRINTABLE, UserError, untrusted
 from tests.fuzz.cases import Case, Target, Wrong
 
 HIGH = ("traceback", "wrong", "message", "memory", "slow", "leftover", "hang", "crash")
@@ -98,10 +98,10 @@ def attempt(case: Case, target: Target, folder: Path) -> Verdict:
 
 def refusal(message: str) -> Verdict:
     """A refusal is one line that a person can read."""
-    if "\n" in message or len(message) > LONGEST:
-        words = "several lines" if "\n" in message else f"a line of {len(message)} letters"
+    if UNPRINTABLE.search(message) or len(message) > LONGEST:
+        words = f"a line of {len(message)} letters" if len(message) > LONGEST else "what cannot be printed"
         start = re.sub(r"\S*/\S* ?|[^a-z ]", "", message[:160])[:40]
-        return Verdict("message", f"message: {words.split(' of')[0]} {start!r}", f"{words}: {message[:400]!r}")
+        return Verdict("message", f"message: {words[:6]} {start!r}", f"{words}: {message[:400]!r}")
     return Verdict("refused")
 
 

@@ -30,6 +30,14 @@ def raises(error):
     return run
 
 
+class Talker(UserError):
+    def __init__(self):
+        super().__init__("")
+
+    def __str__(self):
+        return "two\nlines"
+
+
 def unforeseen(values, folder):
     with reading("a file"):
         raise KeyError("what")
@@ -54,8 +62,7 @@ def computes(values, folder):
     [
         (lambda values, folder: "read", "read"),
         (raises(UserError("one line")), "refused"),
-        (raises(UserError("two\nlines")), "message"),
-        (raises(UserError("x" * 9000)), "message"),
+        (raises(Talker()), "message"),
         (raises(KeyError("x")), "traceback"),
         (raises(RecursionError()), "traceback"),
         (raises(MemoryError()), "memory"),

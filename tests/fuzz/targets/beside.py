@@ -114,7 +114,7 @@ PIECES = [
     ",",
     ".",
 ]
-TEXTS = ["the dogs, a dog.", "", "Dog 1 11", "é è 猫猫", "xyz", "a" * 300, "[CLS] a [MASK]", "\u200ba\u0301 \x00"]
+TEXTS = ["the dogs, a dog.", "", "Dog 1 11", "é è 猫猫", "xyz", "a" * 300, "[CLS] a [SEP]", "\u200ba\u0301 \x00"]
 
 
 @cache

@@ -158,20 +158,27 @@ def run(values: Mapping[str, Any], folder: Path) -> str:
         ours: Any = load(place, dtype=torch.float64)
         if values["file"] == "preprocessor_config.json" or "preprocess" in str(values["changed"]):
             compare_pixels(ours, values["file"], values["config"], base.reference.system)
-        return compare(base, ours, place)
+        return compare(base, ours, place, values["config"])
 
 
-def compare(base: Checkpoint, ours: Any, place: Path) -> str:
+def compare(base: Checkpoint, ours: Any, place: Path, config: Any) -> str:
     """The same answers as the library's model, where the library makes one of this config."""
     inputs = base.reference.inputs(ours.about["arguments"], torch.Generator().manual_seed(0), 1)
     inputs = {name: t.double() if t.is_floating_point() else t for name, t in inputs.items()}
     with torch.no_grad():
         answers = base.reference.run(ours, **inputs)
-        theirs = their_answers(base, place, inputs)
+        theirs = their_answers(base, place, inputs) if tame(config) else None
     if theirs is None:
         return "alone"
     assert_same_answers(answers, theirs, f"{base.reference.model} of {base.reference.library} accepted")
     return "loaded"
+
+
+def tame(config: Any) -> bool:
+    """Whether the library can build a model of this config without taking all memory and time that there is."""
+    if isinstance(config, (dict, list)):
+        return len(config) < 500 and all(map(tame, config.values() if isinstance(config, dict) else config))
+    return not isinstance(config, (int, float)) or abs(config) < 500
 
 
 def their_answers(base: Checkpoint, place: Path, inputs: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
