@@ -44,8 +44,9 @@ def build_model(
         problems = [*converted.problems, f"the sizes cannot be read without {error}"]
         raise UserError(report(f"incomplete {what}", problems)) from error
     except (ArithmeticError, IndexError, TypeError, ValueError, RuntimeError) as error:  # shapes that no model has
-        reason = str(error) if isinstance(error, UserError) else " ".join(str(error).split())[:160]
-        problems = [*converted.problems, f"its shapes make no model: {reason}"]
+        told_so = isinstance(error, UserError)
+        reason = str(error) if told_so else f"its shapes make no model: {' '.join(str(error).split())[:160]}"
+        problems = [*converted.problems, reason]
         raise UserError(report(f"unusable {what}", problems)) from error
     for name in model.state_dict():
         if name.endswith(COUNTER):

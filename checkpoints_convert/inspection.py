@@ -10,9 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from checkpoints_convert.building import build_model
-from checkpoints_convert.load import Source, everything_told, load_source
+from checkpoints_convert.load import Source, everything_told, load_source, recognise
 from checkpoints_convert.tables import SYSTEMS
-from checkpoints_convert.tables.system import detect
 from minimodels.errors import UserError
 from minimodels.errors.untrusted import reading
 
@@ -115,7 +114,7 @@ def inspect(source: Source) -> Inspection:
 def _official(source: Source, found: Inspection) -> None:
     """System, format, where each tensor goes, and the model they make."""
     checkpoint = source.checkpoint
-    found.system, detected = detect(checkpoint.tensors, SYSTEMS)
+    found.system, detected = recognise(checkpoint)
     found.format = source.format or detected
     system = SYSTEMS[found.system]
     converted = system.formats[found.format].table.convert(checkpoint.tensors)

@@ -90,13 +90,28 @@ def load_source(source: Source, device: str | torch.device = "cpu", dtype: torch
                     f"{checkpoint.path} is one of our files and says all of itself: tell it nothing ({keys})"
                 )
             return models.open_file(checkpoint.path, device, dtype)
-        system_name, found = detect(checkpoint.tensors, SYSTEMS)
+        system_name, found = recognise(checkpoint)
         system = SYSTEMS[system_name]
         known = everything_told(system, checkpoint, source.told)
         model = build_model(checkpoint.tensors, system, source.format or found, known, dtype, device)
         about: dict[str, Any] = model.about  # type: ignore[assignment]
         beside = Settings({**lent(system), **texts_only(checkpoint.extras)}, f"what lies beside {checkpoint.path.name}")
         return models.equip(model, {**about, **system.surroundings(about["arguments"], about["format"], beside)})
+
+
+def recognise(checkpoint: Checkpoint) -> tuple[str, str]:
+    """System and format by the tensors' names.
+
+    Raises:
+        UserError: no table knows them. A config beside them that only one system's library writes may say why.
+    """
+    try:
+        return detect(checkpoint.tensors, SYSTEMS)
+    except UserError:
+        for system in SYSTEMS.values():
+            if system.own_config in checkpoint.extras:
+                system.from_config(config_named(checkpoint, system.own_config))  # raises what ours is not like
+        raise
 
 
 def lent(system: System) -> dict[str, str]:
@@ -115,11 +130,22 @@ def everything_told(system: System, checkpoint: Checkpoint, told: Mapping[str, A
 
 
 def config_of(checkpoint: Checkpoint) -> Settings:
-    """The library's own config beside the weights, or the command line of the training inside, whichever there is."""
-    for name in ("open_clip_config", "config", "args"):
-        if (config := checkpoint.extras.get(name)) and isinstance(config, dict):
-            return Settings(texts_only(config), name if name == "args" else f"{name}.json")
+    """The library's own config beside the weights, or the command line of the training inside, whichever there is.
+
+    A folder may have configs of two libraries, for weights in the names of each: open_clip's files say so.
+    """
+    names = ("open_clip_config", "config", "args")
+    for name in names if checkpoint.path.name.startswith("open_clip") else (*names[1:], names[0]):
+        if config := config_named(checkpoint, name):
+            return config
     return Settings({}, "config.json")
+
+
+def config_named(checkpoint: Checkpoint, name: str) -> Settings:
+    """What a checkpoint has beside or inside it under a name, where that is an object."""
+    config = checkpoint.extras.get(name)
+    where = name if name == "args" else f"{name}.json"
+    return Settings(texts_only(config) if isinstance(config, dict) else {}, where)
 
 
 def texts_only(values: Mapping[Any, Any]) -> dict[str, Any]:

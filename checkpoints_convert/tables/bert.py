@@ -2,8 +2,8 @@
 
 Google's first files, and all that were made from them, call a LayerNorm's scale and offset `gamma` and `beta`; newer
 ones `weight` and `bias`. A model with heads has its encoder under `bert.` or `distilbert.`, an encoder alone has no
-prefix. Every table reads both spellings of the norms and writes one. What no shape tells: the number of heads, 64
-numbers wide in all released models.
+prefix. Every table reads both spellings of the norms and writes one. What no shape tells, heads and epsilon, stands in
+config.json; where it is missing, a warning says what is assumed.
 """
 
 from collections.abc import Mapping
@@ -12,11 +12,12 @@ from typing import Any
 
 from torch import Tensor
 
+from checkpoints_convert.tables.assumed import check_sizes, heads_of, say_assumed
 from checkpoints_convert.tables.catalogue import Entry, File
 from checkpoints_convert.tables.rules import STACK_ROWS, Row, Table
 from checkpoints_convert.tables.system import EPSILON, HEADS, Architecture, Check, Format, System, count_blocks
 from minimodels.errors import UserError
-from minimodels.errors.untrusted import Settings, read_json
+from minimodels.errors.untrusted import Settings, read_json, shown, whole
 from minimodels.words.word_piece import SPECIALS, check_vocabulary, read_vocabulary
 
 WORDS = "predicts masked words in pre-training; no token's answer passes it"
@@ -104,92 +105,178 @@ def distilbert_class(arguments: Mapping[str, Any]) -> str:
     return "" if arguments["token_types"] or arguments["pooler"] else "transformers.DistilBertModel"
 
 
+NORM_EPS = 1e-12  # in all released models
+DISTIL_TOLD = {"norm_eps": NORM_EPS}  # the library's code has no other
 FORMATS = {
     "google": Format(Table(official_rows("bert.", OLD) + head_rows()), marks=("bert.embeddings.LayerNorm.gamma",)),
     "transformers": Format(Table(official_rows()), takes=bert_class),
     "transformers_heads": Format(Table(official_rows("bert.") + head_rows())),
-    "distilbert": Format(Table(distil_rows()), target="transformers", takes=distilbert_class),
-    "distilbert_heads": Format(Table(distil_rows("distilbert.") + head_rows()), target="transformers"),
+    "distilbert": Format(Table(distil_rows()), DISTIL_TOLD, target="transformers", takes=distilbert_class),
+    "distilbert_heads": Format(Table(distil_rows("distilbert.") + head_rows()), DISTIL_TOLD, target="transformers"),
 }
-HEAD_DIM, NORM_EPS = 64, 1e-12
+# Heads by width. Of width 384 there are released models with 6 heads and with 12, so that it must be told.
+HEADS_OF = {128: 2, 256: 4, 512: 8, 768: 12, 1024: 16}
 
 
 def architecture(tensors: Mapping[str, Tensor], told: Mapping[str, Any]) -> Architecture:
-    """Sizes from shapes; heads are 64 wide unless told."""
+    """Sizes from shapes; heads and epsilon as told, else as in the released models of this width, said aloud.
+
+    Raises:
+        UserError: a told size that the shapes contradict; a width of no released model, and no heads told.
+    """
     vocab_size, embed_dim = tensors["token_embedding.weight"].shape
-    return "BERT", {
+    assumed: dict[str, Any] = {} if "norm_eps" in told else {"norm_eps": NORM_EPS}
+    if "num_heads" not in told:
+        assumed["num_heads"] = heads_of(embed_dim, HEADS_OF, "num_heads")
+    if assumed:
+        say_assumed(assumed)
+    arguments = {
         "vocab_size": vocab_size,
         "max_length": len(tensors["pos"]),
         "embed_dim": embed_dim,
         "depth": count_blocks(tensors, "blocks."),
-        "num_heads": told.get("num_heads", embed_dim // HEAD_DIM),
+        "num_heads": {**assumed, **told}["num_heads"],
         "mlp_dim": len(tensors["blocks.0.mlp.fc1.weight"]),
         "token_types": len(tensors["token_type"]) if "token_type" in tensors else 0,
         "pooler": "pooler.weight" in tensors,
-        "norm_eps": told.get("norm_eps", NORM_EPS),
+        "norm_eps": {**assumed, **told}["norm_eps"],
     }
+    check_sizes(arguments, told, SIZES)
+    return "BERT", arguments
 
 
-def from_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What transformers' config.json says beyond the shapes.
+# Each size by its key in config.json, with the library's default.
+BERT_KEYS = {
+    "num_heads": ("num_attention_heads", 12),
+    "vocab_size": ("vocab_size", 30522),
+    "max_length": ("max_position_embeddings", 512),
+    "embed_dim": ("hidden_size", 768),
+    "depth": ("num_hidden_layers", 12),
+    "mlp_dim": ("intermediate_size", 3072),
+    "token_types": ("type_vocab_size", 2),
+}
+DISTIL_KEYS = {
+    "num_heads": ("n_heads", 12),
+    "vocab_size": ("vocab_size", 30522),
+    "max_length": ("max_position_embeddings", 512),
+    "embed_dim": ("dim", 768),
+    "depth": ("n_layers", 6),
+    "mlp_dim": ("hidden_dim", 3072),
+}
+ALSO_DISTIL = {"n_heads": "num_attention_heads", "dim": "hidden_size", "n_layers": "num_hidden_layers"}
+
+
+def from_config(config: Settings) -> dict[str, Any]:
+    """What transformers' config.json says.
 
     Raises:
-        UserError: another activation than the exact GELU, positions that are not a table, a decoder: no released BERT.
+        UserError: a value of a wrong type; another model with BERT's names (RoBERTa counts its positions from 2);
+            another activation than the exact GELU, positions that are not a table, a decoder: no released BERT.
     """
-    kind = config.get("model_type")
-    if kind not in ("bert", "distilbert"):
-        return {}
-    usual = {"hidden_act": "gelu", "activation": "gelu", "position_embedding_type": "absolute", "is_decoder": False}
-    for key, value in usual.items():
-        if config.get(key, value) != value:
-            raise UserError(f"this {kind} has {key} = {config[key]!r}; ours has {value!r}, as all released ones")
-    told = {"num_heads": "n_heads" if kind == "distilbert" else "num_attention_heads", "norm_eps": "layer_norm_eps"}
-    return {ours: config[theirs] for ours, theirs in told.items() if theirs in config}
+    if not config.keys() & {"model_type", *(key for key, _ in (*BERT_KEYS.values(), *DISTIL_KEYS.values()))}:
+        return {}  # somebody else's
+    kind = config.get("model_type", "distilbert" if config.keys() & {"dim", "n_heads"} else "bert")
+    config.expect("model_type", "bert", "distilbert", why="these weights have BERT's names")
+    usual = {"hidden_act": "gelu", "position_embedding_type": "absolute", "is_decoder": False}
+    for key, value in {"activation": "gelu"}.items() if kind == "distilbert" else usual.items():
+        config.expect(key, value, why="as in all released ones")
+    if kind == "distilbert":
+        aliases = {key: key if also not in config else also for key, also in ALSO_DISTIL.items()}
+        return {ours: config.whole(aliases.get(key, key), usual) for ours, (key, usual) in DISTIL_KEYS.items()}
+    told = {ours: config.whole(key, usual) for ours, (key, usual) in BERT_KEYS.items()}
+    return {**told, "norm_eps": config.number("layer_norm_eps", NORM_EPS, above=0, most=1)}
 
 
-def read_tokenizer(vocabulary: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+def read_tokenizer(vocabulary: Path, config: Settings | None) -> dict[str, Any]:
     """vocab.txt, or tokenizer.json where newer tools wrote one, as `minimodels.stored.models` stores a tokenizer.
 
-    Case: as tokenizer_config.json says; without one, as the pieces say (an uncased vocabulary has no capital).
+    Case: as tokenizer_config.json says, and tokenizer.json; without any, as the pieces say (an uncased vocabulary has
+    no capital).
 
     Raises:
-        UserError: it is no WordPiece vocabulary, or one that leaves Chinese characters together.
+        UserError: it is no WordPiece vocabulary, or one that reads texts in another way than BERT's.
     """
     if vocabulary.suffix == ".json":
-        model = Settings(read_json(vocabulary), str(vocabulary)).get("model")
-        if not isinstance(model, dict) or model.get("type") != "WordPiece" or not isinstance(model.get("vocab"), dict):
-            raise UserError(f"{vocabulary} holds no WordPiece vocabulary, which a BERT reads its texts with")
-        pieces = sorted(model["vocab"], key=model["vocab"].__getitem__)
-        check_vocabulary(pieces)
+        pieces, inside = read_tokenizer_json(vocabulary)
     else:
-        pieces = read_vocabulary(vocabulary)
-    if config.get("tokenize_chinese_chars") is False:
-        raise UserError(
-            f"{vocabulary.parent}: tokenize_chinese_chars is false; our tokenizer splits them, as BERT's do"
-        )
+        pieces, inside = read_vocabulary(vocabulary), Settings({}, str(vocabulary))
+    told = config or Settings({}, "tokenizer_config.json")
+    told.expect("tokenize_chinese_chars", True, why="our tokenizer splits them, as BERT's do")
+    told.expect("tokenizer_class", *CLASSES, why="our tokenizer is BERT's")
+    for key in ("padding_side", "truncation_side"):
+        told.expect(key, "right", why="our tokenizer pads and cuts there, as BERT's do")
+    for key, piece in SPECIAL_KEYS.items():
+        content = told[key].get("content") if isinstance(told.get(key), dict) else told.get(key, piece)
+        if content != piece:
+            raise UserError(f"{key} in {told.where} is {shown(content)}, expected {piece}: our tokenizer is BERT's")
     plain = [piece for piece in pieces if piece not in SPECIALS]
+    usual = True if config is not None else all(piece == piece.lower() for piece in plain)
     return {
         "kind": "wordpiece",
         "vocabulary": pieces,
-        "lowercase": config.get("do_lower_case", all(piece == piece.lower() for piece in plain)),
-        "strip_accents": config.get("strip_accents"),
+        "lowercase": told.truth("do_lower_case", inside.truth("lowercase", usual)),
+        "strip_accents": told.truth("strip_accents", inside.truth("strip_accents", None)),
     }
 
 
-def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Mapping[str, Any]) -> dict[str, Any]:
+SPECIAL_KEYS = {f"{name}_token": f"[{name.upper()}]" for name in ("unk", "sep", "pad", "cls", "mask")}
+CLASSES = (
+    *("BertTokenizer", "BertTokenizerFast", "DistilBertTokenizer", "DistilBertTokenizerFast"),
+    *("PreTrainedTokenizerFast", "TokenizersBackend"),
+)
+
+
+def read_tokenizer_json(path: Path) -> tuple[list[str], Settings]:
+    """The pieces of a tokenizer.json in the order of their ids, and how it normalises.
+
+    Raises:
+        UserError: it is no WordPiece vocabulary, or one that reads texts in another way than BERT's.
+    """
+    whole = Settings(read_json(path), str(path))
+    model, normalizer = whole.inside("model"), whole.inside("normalizer")
+    vocabulary = model.get("vocab")
+    if model.get("type") != "WordPiece" or not isinstance(vocabulary, dict):
+        raise UserError(f"{path} holds no WordPiece vocabulary, which a BERT reads its texts with")
+    if not all(type(number) is int for number in vocabulary.values()) or (
+        sorted(vocabulary.values()) != list(range(len(vocabulary)))
+    ):
+        raise UserError(f"{path} does not number its pieces 0, 1, 2 ...")
+    pieces = sorted(vocabulary, key=vocabulary.__getitem__)
+    check_vocabulary(pieces)
+    for key, value in {
+        "unk_token": "[UNK]",
+        "continuing_subword_prefix": "##",
+        "max_input_chars_per_word": 100,
+    }.items():
+        model.expect(key, value, why="our tokenizer is BERT's")
+    for key, value in {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True}.items():
+        normalizer.expect(key, value, why="our tokenizer is BERT's")
+    added = whole.get("added_tokens", [])
+    if not isinstance(added, list) or not all(
+        isinstance(one, dict) and one.get("content") in SPECIALS for one in added
+    ):
+        raise UserError(f"added_tokens in {path} are more than BERT's own: our tokenizer does not have them")
+    return pieces, normalizer
+
+
+def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Settings) -> dict[str, Any]:
     """The tokenizer, where its vocabulary lies beside the weights. There are no pictures to prepare."""
     if "vocabulary" not in beside:
         return {}
-    about = read_tokenizer(Path(beside["vocabulary"]), beside.get("tokenizer_config", {}))
+    config = beside.inside("tokenizer_config") if "tokenizer_config" in beside else None
+    about = read_tokenizer(Path(beside["vocabulary"]), config)
     if len(about["vocabulary"]) > arguments["vocab_size"]:
         raise UserError(
             f"{beside['vocabulary']} has {len(about['vocabulary'])} pieces, this BERT knows {arguments['vocab_size']}: "
             "it belongs to another model"
         )
-    return {"tokenizer": {**about, "context_length": arguments["max_length"]}}
+    most = arguments["max_length"]
+    longest = config.number("model_max_length", most, above=2) if config is not None else most
+    return {"tokenizer": {**about, "context_length": min(most, int(longest))}}
 
 
-TOLD: dict[str, Check] = {"num_heads": HEADS, "norm_eps": EPSILON}
+SIZES = ("vocab_size", "max_length", "embed_dim", "depth", "mlp_dim", "token_types")
+TOLD: dict[str, Check] = {"num_heads": HEADS, "norm_eps": EPSILON, **dict.fromkeys(SIZES, whole)}
 SYSTEM = System("bert", FORMATS, architecture, TOLD, from_config, surroundings)
 
 

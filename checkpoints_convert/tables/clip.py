@@ -1,20 +1,23 @@
 """CLIP: OpenAI's, open_clip's and transformers' names <-> ours (lesson 2.4).
 
 open_clip kept OpenAI's names. What no shape tells: whether the activation is QuickGELU (OpenAI's weights) or the exact
-GELU (most of open_clip's); the number of heads, always 64 numbers wide in the released towers.
+GELU (most of open_clip's); the number of heads, 64 numbers wide in OpenAI's towers and up to 112 in open_clip's. Both
+are read from the config beside the weights (`clip_configs.py`), or told; where nothing tells them, a warning says what
+is assumed.
 """
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
+from checkpoints_convert.tables import clip_configs
+from checkpoints_convert.tables.assumed import check_sizes, heads_of, say_assumed
 from checkpoints_convert.tables.catalogue import TOKENIZER_FILES, Entry, File
 from checkpoints_convert.tables.rules import FLATTEN_KERNEL, STACK_ROWS, TRANSPOSE, Row, Table
-from checkpoints_convert.tables.system import HEADS, Architecture, Check, Format, System, count_blocks, mean_and_std
-from minimodels.errors.untrusted import truth
-from minimodels.pixels.preprocess import CLIPPreprocess, TransformersPreprocess, preprocess_to_dict
+from checkpoints_convert.tables.system import HEADS, Architecture, Check, Format, System, count_blocks
+from minimodels.errors.untrusted import Settings, truth, whole, wholes
+from minimodels.pixels.preprocess import TransformersPreprocess, preprocess_to_dict
 
 SIZE = "a size as a number, read from the shapes instead"
 SCALARS = ("input_resolution", "context_length", "vocab_size")
@@ -125,35 +128,47 @@ def open_clip_class(arguments: Mapping[str, Any]) -> str:
     return "open_clip.model.CLIP"
 
 
+# OpenAI's own code makes heads 64 wide whatever the width, and has QuickGELU alone.
+OPENAI_RULE = {"quick_gelu": True, "head_width": 64}
 FORMATS = {
-    "openai": Format(Table(OPENAI), {"quick_gelu": True}, marks=SCALARS, takes=openai_class),
-    "openai_resnet": Format(Table(OPENAI_RESNET), {"quick_gelu": True}, marks=SCALARS, takes=openai_class),
+    "openai": Format(Table(OPENAI), OPENAI_RULE, marks=SCALARS, takes=openai_class),
+    "openai_resnet": Format(Table(OPENAI_RESNET), OPENAI_RULE, marks=SCALARS, takes=openai_class),
     "open_clip": Format(Table(OPENAI), takes=open_clip_class),
     "open_clip_resnet": Format(Table(OPENAI_RESNET), takes=open_clip_class),
-    "transformers": Format(Table(transformers_rows()), {"quick_gelu": True}, takes=lambda _: "transformers.CLIPModel"),
+    "transformers": Format(Table(transformers_rows()), takes=lambda _: "transformers.CLIPModel"),
 }
-HEAD_DIM = 64
+# Heads of all released towers by their width: what is assumed, aloud, where nothing tells.
+VISION_HEADS = {384: 6, 512: 8, 768: 12, 896: 14, 1024: 16, 1280: 16, 1408: 16, 1664: 16, 1792: 16}
+RESNET_HEADS = {64: 32, 80: 40, 96: 48, 128: 64}
+TEXT_HEADS = {256: 4, 384: 6, 512: 8, 640: 10, 768: 12, 1024: 16, 1280: 20}
 
 
 def architecture(tensors: Mapping[str, Tensor], told: Mapping[str, Any]) -> Architecture:
-    """Sizes from shapes; heads are 64 wide unless told."""
-    text_width = tensors["text_tower.pos"].shape[1]
-    arguments = {
+    """Sizes from shapes; heads and activation as told, else as in the released models of these widths, said aloud.
+
+    Raises:
+        UserError: a told size that the shapes contradict; a width of no released tower, and no heads told.
+    """
+    resnet = "image_tower.attention_pool.pos" in tensors
+    arguments = text_sizes(tensors) | (resnet_sizes(tensors) if resnet else vision_sizes(tensors))
+    arguments |= not_in_shapes(arguments, told)
+    check_sizes(arguments, told, SIZES)
+    return "CLIPResNet" if resnet else "CLIP", arguments
+
+
+def text_sizes(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The text tower's numbers."""
+    return {
         "embed_dim": len(tensors["text_tower.proj.weight"]),
-        "text_width": text_width,
+        "text_width": tensors["text_tower.pos"].shape[1],
         "text_depth": count_blocks(tensors, "text_tower.blocks."),
-        "text_heads": told.get("text_heads", text_width // HEAD_DIM),
         "text_mlp_dim": len(tensors["text_tower.blocks.0.mlp.fc1.weight"]),
         "context_length": len(tensors["text_tower.pos"]),
         "vocab_size": len(tensors["text_tower.token_embedding.weight"]),
-        "quick_gelu": activation(told),
     }
-    if "image_tower.attention_pool.pos" in tensors:
-        return "CLIPResNet", {**arguments, **resnet_sizes(tensors, told)}
-    return "CLIP", {**arguments, **vision_sizes(tensors, told)}
 
 
-def vision_sizes(tensors: Mapping[str, Tensor], told: Mapping[str, Any]) -> dict[str, Any]:
+def vision_sizes(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     """The ViT tower's numbers; its position table is always square."""
     width, patch_numbers = tensors["image_tower.patch_proj.weight"].shape
     patch_size = round((patch_numbers / 3) ** 0.5)
@@ -162,61 +177,77 @@ def vision_sizes(tensors: Mapping[str, Tensor], told: Mapping[str, Any]) -> dict
         "patch_size": patch_size,
         "vision_width": width,
         "vision_depth": count_blocks(tensors, "image_tower.blocks."),
-        "vision_heads": told.get("vision_heads", width // HEAD_DIM),
         "vision_mlp_dim": len(tensors["image_tower.blocks.0.mlp.fc1.weight"]),
     }
 
 
-def resnet_sizes(tensors: Mapping[str, Tensor], told: Mapping[str, Any]) -> dict[str, Any]:
-    """The ResNet tower's numbers; the last feature map, 32 x `width` channels wide, is read by heads of 64."""
-    width = len(tensors["image_tower.stem.2.conv.weight"])
+def resnet_sizes(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The ResNet tower's numbers; the last feature map is 32 x `width` channels wide."""
     stages = count_blocks(tensors, "image_tower.stages.")
     return {
         "image_size": round((len(tensors["image_tower.attention_pool.pos"]) - 1) ** 0.5) * 32,
-        "vision_width": width,
+        "vision_width": len(tensors["image_tower.stem.2.conv.weight"]),
         "vision_depths": tuple(count_blocks(tensors, f"image_tower.stages.{stage}.") for stage in range(stages)),
-        "vision_heads": told.get("vision_heads", width * 32 // HEAD_DIM),
     }
 
 
-def activation(told: Mapping[str, Any]) -> bool:
-    """QuickGELU or not. OpenAI's names without the three scalars may be either: told, or assumed aloud."""
-    if "quick_gelu" not in told:
-        warnings.warn(
-            "nothing in these weights tells QuickGELU (OpenAI's) from GELU (most of open_clip's): QuickGELU is "
-            "assumed; say quick_gelu=False where it is not so",
-            stacklevel=2,
-        )
-    return told.get("quick_gelu", True)
+def not_in_shapes(sizes: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
+    """Heads and activation: told, by the rule of the format, or assumed aloud.
+
+    Raises:
+        UserError: heads of a width that no released tower has, and nobody tells them.
+    """
+    resnet = "vision_depths" in sizes
+    towers = {
+        "vision_heads": (sizes["vision_width"], RESNET_HEADS if resnet else VISION_HEADS, 32 if resnet else 1),
+        "text_heads": (sizes["text_width"], TEXT_HEADS, 1),
+    }
+    known = {key: told[key] for key in ("vision_heads", "text_heads", "quick_gelu") if key in told}
+    assumed: dict[str, Any] = {}
+    for key, (width, released, factor) in towers.items():
+        if key not in known and "head_width" in told:
+            known[key] = width * factor // told["head_width"]
+        elif key not in known:
+            assumed[key] = heads_of(width, released, key)
+    if "quick_gelu" not in known:
+        assumed["quick_gelu"] = True
+    if assumed:
+        say_assumed(assumed, "QuickGELU (OpenAI's) is assumed, say quick_gelu=False for GELU (most of open_clip's)")
+    return known | assumed
 
 
-def from_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What transformers' config.json or open_clip's open_clip_config.json says beyond the shapes."""
-    if "model_cfg" in config:
-        return {"quick_gelu": bool(config["model_cfg"].get("quick_gelu", False))}
-    if config.get("model_type") != "clip":
-        return {}
-    vision, text = config.get("vision_config") or {}, config.get("text_config") or {}
-    told: dict[str, Any] = {"quick_gelu": vision.get("hidden_act", "quick_gelu") == "quick_gelu"}
-    if "num_attention_heads" in vision:
-        told["vision_heads"] = vision["num_attention_heads"]
-    if "num_attention_heads" in text:
-        told["text_heads"] = text["num_attention_heads"]
-    return told
+def from_config(config: Settings) -> dict[str, Any]:
+    """What transformers' config.json or open_clip's open_clip_config.json says.
+
+    Raises:
+        UserError: a value of a wrong type, or a model that is another one than ours.
+    """
+    if "model_cfg" in config or "preprocess_cfg" in config:
+        return clip_configs.open_clip_told(config)
+    if not any(key.startswith(("model_type", "vision_config", "text_config")) for key in config):
+        return {}  # somebody else's
+    config.expect("model_type", "clip", why="these weights have CLIP's names")
+    return clip_configs.transformers_told(config)
 
 
-def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Mapping[str, Any]) -> dict[str, Any]:
-    """CLIP's tokenizer, and its preprocessing: as a config beside the weights says, else OpenAI's."""
-    if "preprocessor_config" in beside:
-        preprocess = preprocess_to_dict(TransformersPreprocess.from_config(beside["preprocessor_config"]))
+def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Settings) -> dict[str, Any]:
+    """Preprocessing and tokenizer, as the configs of the format's own library say beside the weights, else OpenAI's."""
+    openclip = beside.inside("open_clip_config")
+    if "preprocessor_config" in beside and not (openclip and format_name.startswith("open_clip")):
+        about = preprocess_to_dict(TransformersPreprocess.from_config(beside["preprocessor_config"]))
     else:
-        numbers = mean_and_std(beside.get("open_clip_config", {}).get("preprocess_cfg", {}))
-        preprocess = preprocess_to_dict(CLIPPreprocess(arguments["image_size"], **numbers))
-    return {"preprocess": preprocess, "tokenizer": {"kind": "clip", "context_length": arguments["context_length"]}}
+        about = preprocess_to_dict(clip_configs.open_clip_preprocess(openclip, arguments["image_size"]))
+    return {"preprocess": about, "tokenizer": clip_configs.tokenizer(arguments, format_name, beside)}
 
 
+SIZES = (
+    *("embed_dim", "image_size", "patch_size", "context_length", "vocab_size"),
+    *("vision_width", "vision_depth", "vision_depths", "vision_mlp_dim"),
+    *("text_width", "text_depth", "text_mlp_dim"),
+)
 TOLD: dict[str, Check] = {"vision_heads": HEADS, "text_heads": HEADS, "quick_gelu": truth}
-SYSTEM = System("clip", FORMATS, architecture, TOLD, from_config, surroundings)
+TOLD |= {name: wholes if name == "vision_depths" else whole for name in SIZES}
+SYSTEM = System("clip", FORMATS, architecture, TOLD, from_config, surroundings, own_config="open_clip_config")
 
 
 # ---------------------------------------------------------------- the official checkpoints

@@ -3,7 +3,7 @@
 The official files (rd64-uni.pth ...) hold the decoder alone: `build(decoder, "clipseg", clip=clip_tensors)`. `join`
 puts the CLIP beside it under the names that the official model's full state dict has, `clip_model.` before OpenAI's
 own; `split` is the inverse. What no shape tells: which blocks of the tower are read (3, 6 and 9, counted from 0, in all
-released files) and the decoder's heads (4).
+released files), the decoder's heads (4), and what no shape of CLIP tells.
 """
 
 from collections.abc import Mapping
@@ -12,12 +12,13 @@ from typing import Any
 
 from torch import Tensor
 
-from checkpoints_convert.tables import clip
+from checkpoints_convert.tables import clip, clip_configs
+from checkpoints_convert.tables.assumed import check_sizes, heads_of, say_assumed
 from checkpoints_convert.tables.catalogue import TOKENIZER_FILES, Entry, File
 from checkpoints_convert.tables.rules import STACK_ROWS, Row, Table
 from checkpoints_convert.tables.system import HEADS, Architecture, Check, Format, System, count_blocks, detect
 from minimodels.errors import UserError
-from minimodels.errors.untrusted import Settings, shown, wholes
+from minimodels.errors.untrusted import Settings, shown, truth, whole, wholes
 from minimodels.pixels.preprocess import TransformersPreprocess, preprocess_to_dict
 from minimodels.pixels.preprocess_tensor import IMAGENET_MEAN, IMAGENET_STD, TensorPreprocess
 
@@ -87,14 +88,13 @@ def transformers_rows() -> list[Row]:
     return rows
 
 
-FORMATS = {
-    "official": Format(Table(official_rows()), {"quick_gelu": True}),
-    "transformers": Format(
-        Table(transformers_rows()), {"quick_gelu": True}, takes=lambda _: "transformers.CLIPSegForImageSegmentation"
-    ),
-}
 PIXELS = 352  # what the released models were trained and scored at: 22 x 22 patches of 16
-RELEASED = {"extract_layers": (3, 6, 9), "decoder_heads": 4}
+RELEASED: dict[str, Any] = {"extract_layers": (3, 6, 9), "decoder_heads": 4}
+DECODER_HEADS = {64: 4, 16: 4}  # by reduce_dim
+FORMATS = {
+    "official": Format(Table(official_rows()), clip.OPENAI_RULE),
+    "transformers": Format(Table(transformers_rows()), takes=lambda _: "transformers.CLIPSegForImageSegmentation"),
+}
 
 
 def join(decoder: Mapping[str, Tensor], clip_tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -144,18 +144,36 @@ def architecture(tensors: Mapping[str, Tensor], told: Mapping[str, Any]) -> Arch
             "this is a CLIPSeg decoder alone, as the official rd64-uni.pth is: it needs the CLIP that it was trained "
             "on, ViT-B/16 for all released ones: load(file, clip='ViT-B/16'), or --tell clip=FILE on the command line"
         )
-    told = {**RELEASED, **told}
-    arguments = clip.architecture(tower, told)[1]
+    reduce_dim = len(decoder["decoder.film_mul.weight"])
+    known = {**not_in_shapes(reduce_dim, told), **told}
+    clip_arguments = clip.architecture(tower, known)[1]
     kernels = head_kernels(decoder)
-    check_pair(decoder, kernels, arguments)
-    return "CLIPSeg", {
-        "clip": {"class": "CLIP", "arguments": arguments},
-        "extract_layers": check_layers(told["extract_layers"], count_blocks(decoder, "decoder.reduces.")),
-        "reduce_dim": len(decoder["decoder.film_mul.weight"]),
-        "decoder_heads": told["decoder_heads"],
+    check_pair(decoder, kernels, clip_arguments)
+    arguments = {
+        "clip": {"class": "CLIP", "arguments": clip_arguments},
+        "extract_layers": check_layers(known["extract_layers"], count_blocks(decoder, "decoder.reduces.")),
+        "reduce_dim": reduce_dim,
+        "decoder_heads": known["decoder_heads"],
         "decoder_mlp_dim": len(decoder["decoder.blocks.0.mlp.fc1.weight"]),
         "refined_kernels": kernels if len(kernels) == 2 else None,
     }
+    check_sizes({**arguments, "refined": len(kernels) == 2}, told, ("reduce_dim", "decoder_mlp_dim", "refined"))
+    return "CLIPSeg", arguments
+
+
+def not_in_shapes(reduce_dim: int, told: Mapping[str, Any]) -> dict[str, Any]:
+    """Layers and heads that nobody told: those of the released models, said aloud.
+
+    The official code has no others, so that beside its names nothing need be said.
+
+    Raises:
+        UserError: no released decoder is so wide.
+    """
+    known = {"decoder_heads": told.get("decoder_heads") or heads_of(reduce_dim, DECODER_HEADS, "decoder_heads")}
+    known["extract_layers"] = told.get("extract_layers", RELEASED["extract_layers"])
+    if (assumed := {key: known[key] for key in RELEASED if key not in told}) and "head_width" not in told:
+        say_assumed(assumed)
+    return known
 
 
 def head_kernels(decoder: Mapping[str, Tensor]) -> tuple[int, ...]:
@@ -192,28 +210,29 @@ def check_pair(decoder: Mapping[str, Tensor], kernels: tuple[int, ...], argument
 
 
 def from_config(config: Settings) -> dict[str, Any]:
-    """What transformers' config.json says beyond the shapes.
+    """What transformers' config.json says.
 
     Its `decoder_hidden_act` is not read: transformers itself sets ReLU whatever it says.
 
     Raises:
-        UserError: the prompt enters at another step than the first, which no released model does.
+        UserError: a value of a wrong type, or one that no released model has.
     """
-    if config.get("model_type") != "clipseg":
-        return {}
-    if config.get("conditional_layer", 0) != 0:
-        raise UserError(
-            f"conditional_layer {config['conditional_layer']}: in all released CLIPSegs it is 0, as in ours"
-        )
-    told = clip.from_config(Settings({**config, "model_type": "clip"}, config.where))
-    told["extract_layers"] = tuple(config.get("extract_layers", RELEASED["extract_layers"]))
-    told["decoder_heads"] = config.get("decoder_num_attention_heads", RELEASED["decoder_heads"])
-    return told
+    if not any(key.startswith(("model_type", "vision_config", "text_config")) for key in config):
+        return {}  # somebody else's
+    config.expect("model_type", "clipseg", why="these weights have CLIPSeg's names")
+    config.expect("conditional_layer", 0, why="the prompt enters at the first step, as in all released ones")
+    return {
+        **clip_configs.transformers_told(config),
+        "extract_layers": config.wholes("extract_layers", RELEASED["extract_layers"], least=0),
+        "decoder_heads": config.whole("decoder_num_attention_heads", RELEASED["decoder_heads"]),
+        "reduce_dim": config.whole("reduce_dim", 64),
+        "decoder_mlp_dim": config.whole("decoder_intermediate_size", 2048),
+        "refined": config.truth("use_complex_transposed_convolution", False),
+    }
 
 
-def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Mapping[str, Any]) -> dict[str, Any]:
+def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Settings) -> dict[str, Any]:
     """CLIP's tokenizer, and each format's own order of preprocessing, to 352 pixels."""
-    context = arguments["clip"]["arguments"]["context_length"]
     if "preprocessor_config" in beside:
         preprocess = preprocess_to_dict(TransformersPreprocess.from_config(beside["preprocessor_config"]))
     elif format_name == "transformers":
@@ -222,7 +241,8 @@ def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Mapping
         )
     else:
         preprocess = preprocess_to_dict(TensorPreprocess(PIXELS))
-    return {"preprocess": preprocess, "tokenizer": {"kind": "clip", "context_length": context}}
+    tokenizer = clip_configs.tokenizer(arguments["clip"]["arguments"], format_name, beside)
+    return {"preprocess": preprocess, "tokenizer": tokenizer}
 
 
 def tensors_of(value: Any, what: str) -> Mapping[str, Tensor]:
@@ -236,6 +256,9 @@ TOLD: dict[str, Check] = {
     **clip.TOLD,
     "extract_layers": partial(wholes, least=0, most=4096),
     "decoder_heads": HEADS,
+    "reduce_dim": whole,
+    "decoder_mlp_dim": whole,
+    "refined": truth,
     "clip": tensors_of,
 }
 SYSTEM = System("clipseg", FORMATS, architecture, TOLD, from_config, surroundings, join)

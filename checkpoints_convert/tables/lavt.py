@@ -3,10 +3,11 @@
 An official `lavt` file is a dictionary with two models, `model` and `bert_model`; `join` puts the second under
 `bert_model.` beside the first (`read_tensors` does so by itself), `split` is the inverse. A `lavt_one` file has one
 model, BERT under `text_encoder.`. What no shape tells: the heads of PWAM (one in all released models; the file's own
-`args` say) and of BERT (64 channels a head). The files hold no vocabulary: it is bert-base-uncased's vocab.txt, found
+`args` say) and of BERT (12, as bert-base). The files hold no vocabulary: it is bert-base-uncased's vocab.txt, found
 beside the file or where `fetch google-bert/bert-base-uncased` puts it.
 """
 
+import re
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -14,17 +15,19 @@ from typing import Any
 from torch import Tensor
 
 from checkpoints_convert.tables import bert, swin
+from checkpoints_convert.tables.assumed import heads_of
 from checkpoints_convert.tables.catalogue import Entry, File
 from checkpoints_convert.tables.clipseg import prefixed
 from checkpoints_convert.tables.rules import Operation, Row, Table
 from checkpoints_convert.tables.system import HEADS, Architecture, Format, System, count_blocks
 from minimodels.errors import UserError
-from minimodels.errors.untrusted import wholes
+from minimodels.errors.untrusted import Settings, wholes
 from minimodels.pixels.preprocess import preprocess_to_dict
 from minimodels.pixels.preprocess_tensor import SquashPreprocess
 from minimodels.swin import relative_position_index
 
 BESIDE, INSIDE = "bert_model.", "text_encoder."  # where BERT's names stand in the two layouts
+MOST_PIXELS = 8192
 PIXELS = 480  # a side; what the released models were trained and scored at, whatever the picture's shape
 TOKENS = 20  # the list of ids is cut there, whatever it ends with: a long sentence loses its [SEP]
 VOCABULARY = "google-bert/bert-base-uncased"
@@ -127,7 +130,7 @@ def architecture(tensors: Mapping[str, Tensor], told: Mapping[str, Any]) -> Arch
         "max_length": len(tensors["bert.pos"]),
         "embed_dim": text_dim,
         "depth": count_blocks(tensors, "bert.blocks."),
-        "num_heads": told.get("text_heads", max(1, text_dim // 64)),
+        "num_heads": told.get("text_heads") or heads_of(text_dim, bert.HEADS_OF, "text_heads"),
         "mlp_dim": len(tensors["bert.blocks.0.mlp.fc1.weight"]),
     }
     return "LAVT", {
@@ -138,24 +141,26 @@ def architecture(tensors: Mapping[str, Tensor], told: Mapping[str, Any]) -> Arch
     }
 
 
-def from_config(config: Mapping[str, Any]) -> dict[str, Any]:
+def from_config(config: Settings) -> dict[str, Any]:
     """The command line of the training, as the official file keeps it in `args`: heads of PWAM as in "1-1-1-1".
 
     Raises:
         UserError: its `mha` is none.
     """
-    heads = config.get("mha")
+    heads = config.text("mha", "")
     if not heads:
         return {}
-    try:
-        return {"fusion_heads": tuple(int(count) for count in str(heads).split("-"))}
-    except ValueError:
-        raise UserError(f"args of this file say mha={heads!r}, expected heads of each stage as in '1-1-1-1'") from None
+    if not re.fullmatch(r"[0-9]{1,4}(-[0-9]{1,4})*", heads):
+        raise UserError(f"args of this file say mha={heads!r}, expected heads of each stage as in '1-1-1-1'")
+    return {"fusion_heads": tuple(int(count) for count in heads.split("-"))}
 
 
-def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Mapping[str, Any]) -> dict[str, Any]:
-    """The picture squashed to 480 x 480; the tokenizer where its vocabulary is found."""
-    about: dict[str, Any] = {"preprocess": preprocess_to_dict(SquashPreprocess(PIXELS))}
+def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Settings) -> dict[str, Any]:
+    """The picture squashed to 480 x 480, or what it was trained at; the tokenizer where its vocabulary is found."""
+    args = beside.inside("args")
+    side = args.whole("img_size", PIXELS, most=MOST_PIXELS)
+    about: dict[str, Any] = {"preprocess": preprocess_to_dict(SquashPreprocess(side))}
+    args.expect("bert_tokenizer", VOCABULARY.rpartition("/")[2], VOCABULARY, why="LAVT's words are those")
     if "vocabulary" in beside:
         told = bert.surroundings(arguments["bert"]["arguments"], format_name, beside)
         about["tokenizer"] = {**told["tokenizer"], "context_length": TOKENS, "keep_end": False}

@@ -7,14 +7,17 @@ decoder's heads are 8 in all released models. The LayerNorm eps of the decoder's
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 
+from checkpoints_convert.tables.assumed import check_sizes, heads_of
 from checkpoints_convert.tables.catalogue import Entry, File
 from checkpoints_convert.tables.rules import FIRST, FLATTEN_KERNEL, STACK_ROWS, Row, Table
 from checkpoints_convert.tables.system import EPSILON, HEADS, Architecture, Check, Format, System, count_blocks
 from minimodels.errors import UserError
+from minimodels.errors.untrusted import Settings, whole, wholes
 from minimodels.pixels.preprocess import preprocess_to_dict
 from minimodels.pixels.preprocess_padded import MEAN_255, STD_255, PaddedPreprocess
 
@@ -132,20 +135,19 @@ def decoder_rows(theirs: str, names: Mapping[str, str]) -> list[Row]:
     return rows
 
 
-OFFICIAL_TOLD, TRANSFORMERS_TOLD = {"decoder_eps": 1e-5, "decoder_heads": 8}, {"decoder_eps": 1e-6, "decoder_heads": 8}
-
-
 def twice(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The frequencies under their second name."""
     return {SECOND: tensors["shared_image_embedding.positional_embedding"].clone()}
 
 
+OFFICIAL_TOLD, TRANSFORMERS_TOLD = {"decoder_eps": 1e-5}, {"decoder_eps": 1e-6}
 FORMATS = {
     "official": Format(Table(official_rows()), OFFICIAL_TOLD, takes=lambda _: "segment_anything.modeling.Sam"),
     "transformers": Format(
         Table(transformers_rows()), TRANSFORMERS_TOLD, computed=twice, takes=lambda _: "transformers.SamModel"
     ),
 }
+DECODER_HEADS = {256: 8}  # by prompt_dim: both libraries have no other without being told
 
 
 def architecture(tensors: Mapping[str, Tensor], told: Mapping[str, Any]) -> Architecture:
@@ -162,48 +164,109 @@ def architecture(tensors: Mapping[str, Tensor], told: Mapping[str, Any]) -> Arch
     windows = {side for side in sides if side != grid}
     if len(windows) > 1:
         raise UserError(f"blocks with windows of {sorted(windows)} tokens a side: expected one size beside the grid")
-    return "SAM", {
+    prompt_dim = tensors["mask_decoder.mask_tokens"].shape[1]
+    arguments = {
         "image_size": grid * patch_size,
         "patch_size": patch_size,
         "embed_dim": embed_dim,
         "depth": depth,
         "num_heads": embed_dim // tables[0][1],
         "mlp_dim": len(tensors["image_encoder.blocks.0.mlp.fc1.weight"]),
-        "window_size": windows.pop() if windows else grid,
+        "window_size": max(windows, default=grid),
         "global_blocks": tuple(layer for layer, side in enumerate(sides) if side == grid),
-        "prompt_dim": tensors["mask_decoder.mask_tokens"].shape[1],
+        "prompt_dim": prompt_dim,
         "mask_channels": len(tensors["prompt_encoder.mask_conv.3.weight"]),
         "decoder_depth": count_blocks(tensors, "mask_decoder.blocks."),
-        "decoder_heads": told["decoder_heads"],
+        "decoder_heads": told.get("decoder_heads") or heads_of(prompt_dim, DECODER_HEADS, "decoder_heads"),
         "decoder_mlp_dim": len(tensors["mask_decoder.blocks.0.mlp.fc1.weight"]),
         "decoder_eps": told["decoder_eps"],
         "num_masks": len(tensors["mask_decoder.mask_tokens"]) - 1,
         "iou_dim": len(tensors["mask_decoder.iou_mlp.0.weight"]),
     }
+    whole_picture = not windows and told.get("window_size", 0) in (0, grid)  # then every block sees it, named or not
+    untold = {"window_size", "global_blocks"} if whole_picture else set() if windows else {"window_size"}
+    check_sizes(arguments, told, (size for size in SIZES if size not in untold))
+    return "SAM", arguments
 
 
-def from_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What transformers' config.json says beyond the shapes."""
-    if config.get("model_type") != "sam":
-        return {}
-    decoder = config.get("mask_decoder_config", {})
+# What config.json of transformers can say and our SAM has at one value only, by the part of the model.
+ONLY: dict[str, dict[str, Any]] = {
+    "vision_config": {
+        **{"hidden_act": "gelu", "layer_norm_eps": 1e-6, "num_channels": 3},
+        **{"qkv_bias": True, "use_abs_pos": True, "use_rel_pos": True},
+    },
+    "prompt_encoder_config": {"hidden_act": "gelu", "layer_norm_eps": 1e-6, "num_point_embeddings": 4},
+    "mask_decoder_config": {"hidden_act": "relu", "attention_downsample_rate": 2, "iou_head_depth": 3},
+}
+
+
+def from_config(config: Settings) -> dict[str, Any]:
+    """What transformers' config.json says.
+
+    Raises:
+        UserError: a value of a wrong type, or one that our SAM does not have; parts that contradict each other.
+    """
+    if not config.keys() & {"model_type", *ONLY}:
+        return {}  # somebody else's
+    config.expect("model_type", "sam", why="these weights have SAM's names")
+    vision, prompt, decoder = (config.inside(part) for part in ONLY)
+    for part, only in zip((vision, prompt, decoder), ONLY.values()):
+        for key, value in only.items():
+            part.expect(key, value, why="our SAM has no other, as all released ones")
+    told = {"embed_dim": vision.whole("hidden_size", 768), "prompt_dim": vision.whole("output_channels", 256)}
+    told |= {key: vision.whole(key, usual) for key, usual in (("image_size", 1024), ("patch_size", 16))}
+    for part, pairs in (
+        (prompt, {"hidden_size": "prompt_dim", "image_size": "image_size", "patch_size": "patch_size"}),
+        (decoder, {"hidden_size": "prompt_dim"}),
+    ):
+        for key, ours in pairs.items():
+            usual = {"prompt_dim": 256, "image_size": 1024, "patch_size": 16}[ours]
+            if part.whole(key, usual) != told[ours]:
+                raise UserError(f"{key} in {part.where} is {part.whole(key, usual)}, {vision.where} says {told[ours]}")
+    ratio = vision.number("mlp_ratio", 4.0, above=0, most=1024)
     return {
-        "decoder_heads": decoder.get("num_attention_heads", TRANSFORMERS_TOLD["decoder_heads"]),
-        "decoder_eps": decoder.get("layer_norm_eps", TRANSFORMERS_TOLD["decoder_eps"]),
+        **told,
+        "depth": vision.whole("num_hidden_layers", 12),
+        "num_heads": vision.whole("num_attention_heads", 12),
+        "mlp_dim": vision.whole("mlp_dim", int(told["embed_dim"] * ratio)),
+        "window_size": vision.whole("window_size", 14, least=0),
+        "global_blocks": vision.wholes("global_attn_indexes", (2, 5, 8, 11), least=0),
+        "mask_channels": prompt.whole("mask_input_channels", 16),
+        "decoder_depth": decoder.whole("num_hidden_layers", 2),
+        "decoder_heads": decoder.whole("num_attention_heads", 8),
+        "decoder_mlp_dim": decoder.whole("mlp_dim", 2048),
+        "decoder_eps": decoder.number("layer_norm_eps", 1e-6, above=0, most=1),
+        "num_masks": decoder.whole("num_multimask_outputs", 3),
+        "iou_dim": decoder.whole("iou_head_hidden_dim", 256),
     }
 
 
-def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Mapping[str, Any]) -> dict[str, Any]:
-    """The predictor's own preprocessing; transformers' differs from it in the last bits of float32 alone."""
-    config = beside.get("preprocessor_config", {})
-    mean, std = (
-        tuple(255 * number for number in config[key]) if config.get(key) else usual
-        for key, usual in (("image_mean", MEAN_255), ("image_std", STD_255))
-    )
-    return {"preprocess": preprocess_to_dict(PaddedPreprocess(arguments["image_size"], mean, std))}
+def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Settings) -> dict[str, Any]:
+    """The predictor's own preprocessing; transformers' differs from it in the last bits of float32 alone.
+
+    Raises:
+        UserError: preprocessor_config.json asks for another one.
+    """
+    config, size = beside.inside("preprocessor_config"), arguments["image_size"]
+    for key in ("do_resize", "do_rescale", "do_normalize", "do_pad", "do_convert_rgb"):
+        config.expect(key, True, why="as SAM's pictures are prepared")
+    config.expect("resample", 2, why="SAM's pictures are resized bilinear")
+    config.expect("rescale_factor", 1 / 255, why="SAM's levels are 0-255, divided by 255")
+    config.expect("size", {"longest_edge": size}, why="this SAM's longest side")
+    config.expect("pad_size", {"height": size, "width": size}, why="this SAM's square")
+    numbers = {}
+    for key, usual in (("image_mean", MEAN_255), ("image_std", STD_255)):
+        found = config.numbers(key, None, count=3)
+        numbers[key] = usual if found is None else tuple(255 * number for number in found)
+    return {"preprocess": preprocess_to_dict(PaddedPreprocess(size, numbers["image_mean"], numbers["image_std"]))}
 
 
-TOLD: dict[str, Check] = {"decoder_heads": HEADS, "decoder_eps": EPSILON}
+SIZES = (
+    *("image_size", "patch_size", "embed_dim", "depth", "num_heads", "mlp_dim", "window_size", "global_blocks"),
+    *("prompt_dim", "mask_channels", "decoder_depth", "decoder_mlp_dim", "num_masks", "iou_dim"),
+)
+TOLD: dict[str, Check] = {"decoder_heads": HEADS, "decoder_eps": EPSILON, **dict.fromkeys(SIZES, whole)}
+TOLD |= {"global_blocks": partial(wholes, least=0), "window_size": partial(whole, least=0)}
 SYSTEM = System("sam", FORMATS, architecture, TOLD, from_config, surroundings)
 
 

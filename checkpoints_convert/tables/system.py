@@ -62,6 +62,7 @@ class System:
             the second (bias tables of another window, a head that is not wanted), or say why it cannot.
         lent: what official files leave out and another official checkpoint has, where it is on this machine: key for
             `surroundings` -> that checkpoint's name and the file ("vocabulary" -> BERT's "vocab.txt").
+        own_config: the JSON file beside weights, without .json, that only this system's library writes.
     """
 
     name: str
@@ -73,6 +74,7 @@ class System:
     join: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], dict[str, Tensor]] | None = None
     adapt: Callable[[Converted, Mapping[str, Any]], None] = lambda *_: None
     lent: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    own_config: str = ""
 
 
 HEADS: Check = partial(whole, most=4096)

@@ -84,18 +84,27 @@ class CLIPPreprocess:
 
     The image becomes RGB last, so transparent, palette and grey pictures are resized in their own mode and lose
     transparency without blending. Give it what `open_image` returns to be safe; given any PIL image it equals the
-    reference. Radford et al. 2021; the released code's `_transform`.
+    reference. Radford et al. 2021; the released code's `_transform`. Some of open_clip's weights were trained on
+    bilinear pictures, some on pictures squashed to the square instead of cropped: `interpolation`, `squash`.
     """
 
     size: int
     mean: tuple[float, ...] = CLIP_MEAN
     std: tuple[float, ...] = CLIP_STD
+    interpolation: str = "bicubic"
+    squash: bool = False
 
     def __post_init__(self) -> None:
         _check_numbers([self.size], self.mean, self.std)
+        if self.interpolation not in ("bicubic", "bilinear"):
+            raise UserError(f"interpolation {self.interpolation!r} is none that CLIP has: bicubic, bilinear")
 
     def __call__(self, image: Image.Image) -> Float[Tensor, "3 height width"]:
-        image = center_crop(resize_shorter_side(image, self.size), self.size, self.size)
+        resample = Image.Resampling[self.interpolation.upper()]
+        if self.squash:
+            image = image.resize((self.size, self.size), resample)
+        else:
+            image = center_crop(resize_shorter_side(image, self.size, resample), self.size, self.size)
         return normalize(to_tensor(image.convert("RGB")), self.mean, self.std)
 
 

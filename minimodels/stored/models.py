@@ -22,6 +22,7 @@ from minimodels.stored import embedded
 from minimodels.stored.aligned import save_aligned
 from minimodels.stored.classes import model_class, preprocess_class
 from minimodels.words.byte_pair import BytePairTokenizer
+from minimodels.words.no_tokenizer import NoTokenizer
 from minimodels.words.word_piece import WordPieceTokenizer
 
 JSON_KEYS = ("arguments", "preprocess", "tokenizer", "borrowed")
@@ -164,9 +165,11 @@ def preprocess_from_dict(about: Mapping[str, Any]) -> Preprocess:
 
 
 def tokenizer_from_dict(about: dict[str, Any]) -> Callable[..., Any]:
-    """The tokenizer a file names: CLIP's own, or byte-pair merges or a WordPiece vocabulary stored in the file."""
+    """The tokenizer a file names: CLIP's own, byte-pair merges or a WordPiece vocabulary in the file; or why none."""
     if about["kind"] == "wordpiece":
         return WordPieceTokenizer(**{key: value for key, value in about.items() if key != "kind"})
+    if about["kind"] == "none":
+        return NoTokenizer(about["why"])
     if about["kind"] == "clip":
         return BytePairTokenizer.clip(about["context_length"])
     return BytePairTokenizer([tuple(pair) for pair in about["merges"]], about["context_length"])

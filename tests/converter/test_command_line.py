@@ -208,9 +208,11 @@ class TestConvertAndExport:
     def test_tell(self, capfd, openai_tensors, tmp_path):
         bare = {name: tensor for name, tensor in openai_tensors.items() if tensor.is_floating_point()}
         write_tensors(tmp_path / "a.pth", bare)
-        assert main(["convert", str(tmp_path / "a.pth"), str(tmp_path / "a.safetensors")]) == 0
+        convert, heads = ["convert", str(tmp_path / "a.pth")], ["--tell", "vision_heads=1", "--tell", "text_heads=1"]
+        fails(capfd, *convert, tmp_path / "a.safetensors", words=["nothing", "tells vision_heads", "no width of 64"])
+        assert main([*convert, str(tmp_path / "a.safetensors"), *heads]) == 0
         assert "note: " in capfd.readouterr().err  # QuickGELU was assumed, and that is said
-        run(capfd, "convert", tmp_path / "a.pth", tmp_path / "b.safetensors", "--tell", "quick_gelu=false")
+        run(capfd, *convert, tmp_path / "b.safetensors", *heads, "--tell", "quick_gelu=false")
         about = [json.loads(read_tensors(tmp_path / f"{n}.safetensors").metadata["arguments"]) for n in "ab"]
         assert [numbers["quick_gelu"] for numbers in about] == [True, False]
         fails(

@@ -12,7 +12,6 @@ from checkpoints_convert.proof.references.bert import TINY, TINY_DISTIL
 from checkpoints_convert.proof.suite import twins
 from checkpoints_convert.proof.verify import difference, redraw_all
 from checkpoints_convert.tables import SYSTEMS
-from checkpoints_convert.tables import bert as table
 from checkpoints_convert.tables.system import detect
 from minimodels.errors import UserError
 from minimodels.stored import models
@@ -112,16 +111,6 @@ def test_damaged_files_are_told_whole():
         build(library_files()["encoder"][1], "bert", num_heads=5)
 
 
-def test_config_is_read():
-    told = table.from_config({"model_type": "bert", "num_attention_heads": 16, "layer_norm_eps": 1e-12})
-    assert told == {"num_heads": 16, "norm_eps": 1e-12}
-    assert table.from_config({"model_type": "distilbert", "n_heads": 12, "activation": "gelu"}) == {"num_heads": 12}
-    assert table.from_config({"model_type": "roberta", "num_attention_heads": 2}) == {}
-    for wrong in ({"hidden_act": "gelu_new"}, {"position_embedding_type": "relative_key"}, {"is_decoder": True}):
-        with pytest.raises(UserError, match="as all released ones"):
-            table.from_config({"model_type": "bert", **wrong})
-
-
 # ---------------------------------------------------------------- with its words beside
 
 PIECES = [*SPECIALS, "a", "cat", "on", "mat", "##s", "##mat", "the", "[unused0]", "!"]
@@ -194,7 +183,7 @@ def test_words_that_do_not_belong(tmp_path):
     (folder / "tokenizer.json").unlink()
     (folder / "vocab.txt").write_text("\n".join(PIECES))
     (folder / "tokenizer_config.json").write_text('{"tokenize_chinese_chars": false}')
-    with pytest.raises(UserError, match="tokenize_chinese_chars is false"):
+    with pytest.raises(UserError, match="tokenize_chinese_chars in .* is false"):
         load(folder)
 
 

@@ -73,15 +73,15 @@ def write_official(path, model, **changes):
 @pytest.mark.parametrize("layout", ["official", "official_one"])
 def test_there_and_back(model, layout):
     tensors = export(model, layout)
-    again = build(tensors, "lavt")
+    again = build(tensors, "lavt", text_heads=1)
     same_state(again, model)
     assert again.about["format"] == layout and again.about["arguments"] == SIZES
     assert all(torch.equal(tensor, tensors[name]) for name, tensor in export(again, layout).items())
 
 
 def test_one_layout_becomes_the_other(model):
-    inside = build(export(model, "official_one"), "lavt")
-    same_state(build(export(inside, "official"), "lavt"), model)
+    inside = build(export(model, "official_one"), "lavt", text_heads=1)
+    same_state(build(export(inside, "official"), "lavt", text_heads=1), model)
 
 
 @pytest.mark.parametrize("layout", ["official", "official_one"])
@@ -96,7 +96,7 @@ def test_export_writes_exactly_the_official_names(root, layout):
     else:
         keys = json.loads((folder / "keys.lavt_one.json").read_text())
     empty = {name: torch.empty(shape, dtype=getattr(torch, kind), device="meta") for name, shape, kind in keys}
-    exported = export(build(empty, "lavt"), layout)
+    exported = export(build(empty, "lavt", text_heads=1), layout)
     found = {name: (list(t.shape), str(t.dtype).removeprefix("torch.")) for name, t in exported.items()}
     assert found == {name: (shape, kind) for name, shape, kind in keys}
     if layout == "official":
@@ -116,7 +116,7 @@ def test_an_official_file_whole(model, tmp_path):
     """The second model, the command line and the optimiser beside it; the vocabulary in the same folder."""
     path = write_official(tmp_path / "refcoco.pth", model)
     (tmp_path / "vocab.txt").write_text("\n".join(VOCABULARY))
-    loaded = load(path)
+    loaded = load(path, text_heads=1)
     same_state(loaded, model)
     assert loaded.preprocess == SquashPreprocess(480)
     ids, mask = loaded.tokenize(["the small dog", "the star"])
@@ -128,15 +128,15 @@ def test_an_official_file_whole(model, tmp_path):
 def test_a_lavt_one_file(model, tmp_path):
     tensors = export(model, "official_one")
     torch.save({"model": tensors, "epoch": 1, "args": argparse.Namespace(model="lavt_one")}, tmp_path / "one.pth")
-    loaded = load(tmp_path / "one.pth")
+    loaded = load(tmp_path / "one.pth", text_heads=1)
     same_state(loaded, model)
     assert not hasattr(loaded, "tokenize"), "there is no vocabulary on this machine"
 
 
 def test_heads_of_pwam_are_in_the_command_line(model, tmp_path):
     path = write_official(tmp_path / "a.pth", model, args=argparse.Namespace(mha="1-2-4-4"))
-    assert load(path).about["arguments"]["fusion_heads"] == (1, 2, 4, 4)
-    assert load(path, fusion_heads=(1, 1, 2, 2)).about["arguments"]["fusion_heads"] == (1, 1, 2, 2)
+    assert load(path, text_heads=1).about["arguments"]["fusion_heads"] == (1, 2, 4, 4)
+    assert load(path, fusion_heads=(1, 1, 2, 2), text_heads=1).about["arguments"]["fusion_heads"] == (1, 1, 2, 2)
     with pytest.raises(UserError, match="mha='one'"):
         load(write_official(tmp_path / "b.pth", model, args=argparse.Namespace(mha="one")))
 
@@ -147,7 +147,7 @@ def test_a_bert_with_its_pooler(model, tmp_path):
     extra = {"pooler.dense.weight": torch.ones(64, 64), "pooler.dense.bias": torch.ones(64)}
     extra["embeddings.position_ids"] = torch.arange(30)[None]
     tensors = lavt.join(parts["model"], {**parts["bert_model"], **extra})
-    same_state(build(tensors, "lavt"), model)
+    same_state(build(tensors, "lavt", text_heads=1), model)
     dropped = lavt.FORMATS["official"].table.convert(tensors).dropped
     assert {lavt.BESIDE + name for name in extra} < set(dropped) and "pooler" in dropped["bert_model.pooler.dense.bias"]
 
@@ -177,7 +177,7 @@ def test_a_long_sentence_is_refused_or_cut_without_its_end(model, tmp_path):
     """As the official data set does: the finished list is cut to 20, so [SEP] goes. Keeping it is another answer."""
     path = write_official(tmp_path / "refcoco.pth", model)
     (tmp_path / "vocab.txt").write_text("\n".join(VOCABULARY))
-    loaded = load(path)
+    loaded = load(path, text_heads=1)
     with pytest.raises(UserError, match="takes 502 ids, the limit is 20"):
         loaded.tokenize(["dog " * 500])
     ids, mask = loaded.tokenize(["dog " * 500], truncate=True)
@@ -220,7 +220,7 @@ def test_a_bert_of_another_width(model):
     other.about = {**model.about}
     parts = lavt.split(export(other, "official"))
     with pytest.raises(UserError, match="wrong shape: .*f_key.*gives .*64.*our fusions.0.key.weight is .*32"):
-        build(lavt.join(lavt.split(export(model, "official"))["model"], parts["bert_model"]), "lavt")
+        build(lavt.join(lavt.split(export(model, "official"))["model"], parts["bert_model"]), "lavt", text_heads=1)
 
 
 def test_a_bias_table_that_no_window_has(model):
@@ -228,7 +228,7 @@ def test_a_bias_table_that_no_window_has(model):
     name = "backbone.layers.1.blocks.0.attn.relative_position_bias_table"
     tensors[name] = tensors[name][:24]
     with pytest.raises(UserError, match="bias table of stage 2 has 24 rows"):
-        build(tensors, "lavt")
+        build(tensors, "lavt", text_heads=1)
 
 
 def test_a_damaged_file_is_told_whole(model):
@@ -236,7 +236,7 @@ def test_a_damaged_file_is_told_whole(model):
     del tensors["classifier.bn2_3.running_var"]
     tensors["backbone.layers.0.fusion.surprise"] = torch.zeros(2)
     with pytest.raises(UserError, match="unknown name .*fusion.surprise.*missing: our steps.1.norm2.running_var"):
-        build(tensors, "lavt")
+        build(tensors, "lavt", text_heads=1)
 
 
 def test_the_catalogue_tells_where_lavt_is():
@@ -252,5 +252,5 @@ def test_the_vocabulary_is_found_where_bert_was_fetched(model, tmp_path):
     folder = hub.by_hand(hub.find(lavt.VOCABULARY))
     folder.mkdir(parents=True)
     (folder / "vocab.txt").write_text("\n".join(VOCABULARY))
-    loaded = load(write_official(tmp_path / "refcoco.pth", model))
+    loaded = load(write_official(tmp_path / "refcoco.pth", model), text_heads=1)
     assert loaded.tokenize("the dog")[0].shape == (1, 4) and loaded.tokenize.context_length == 20
