@@ -64,7 +64,7 @@ class Attention(nn.Module):
     ) -> Float[Tensor, "batch tokens dim"]:
         """Tokens in, tokens out; a key whose `mask` is False is not seen. The kernel runs what `weights` spells out."""
         q, k, v = self.split_heads(x)
-        mask = self.merge_causal(mask, x)
+        mask = None if mask is None else self.merge_causal(mask, x)
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=self.causal and mask is None)
         return self.out_proj(rearrange(mixed, "b heads n d -> b n (heads d)"))  # (B, N, D)
 
@@ -76,20 +76,19 @@ class Attention(nn.Module):
         scores = (
             einsum(q, k, "b heads i d, b heads j d -> b heads i j") * self.head_dim**-0.5
         )  # scaled before the softmax
-        if self.causal and mask is None:
+        if mask is None:
             mask = torch.ones(1, 1, x.shape[1], x.shape[1], dtype=torch.bool, device=x.device)
         mask = self.merge_causal(mask, x)
-        if mask is not None:
-            scores = scores.masked_fill(~mask, float("-inf"))  # before the softmax, so that each row still sums to one
+        scores = scores.masked_fill(~mask, float("-inf"))  # before the softmax, so that each row still sums to one
         return scores.softmax(dim=-1)
 
     def split_heads(self, x: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "three batch heads tokens head_dim"]:
         """q, k and v, each cut into heads."""
         return rearrange(self.qkv(x), "b n (three heads d) -> three b heads n d", three=3, heads=self.num_heads)
 
-    def merge_causal(self, mask: Tensor | None, x: Tensor) -> Tensor | None:
-        """A padding mask and the causal triangle together; None when there is no mask to add to the triangle."""
-        if mask is None or not self.causal:
+    def merge_causal(self, mask: Tensor, x: Tensor) -> Tensor:
+        """A padding mask and, in a causal layer, the triangle together."""
+        if not self.causal:
             return mask
         return mask & torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).tril()
 
@@ -160,7 +159,12 @@ def resize_positions(
     Its rows are an image of h x w pixels with D channels (Dosovitskiy et al. 2021, section 3.2). align_corners is False
     everywhere. Libraries disagree on `antialias`: timm smooths when it shrinks, transformers, CLIPSeg and DINOv2
     (without registers) do not.
+
+    Raises:
+        UserError: the table has not a row for each cell of `grid`.
     """
+    if len(pos) != grid[0] * grid[1]:
+        raise UserError(f"{len(pos)} positions are no grid of {grid[0]} x {grid[1]} patches")
     picture = rearrange(pos, "(h w) d -> 1 d h w", h=grid[0], w=grid[1])
     picture = F.interpolate(picture, size=new_grid, mode="bicubic", align_corners=False, antialias=antialias)
     return rearrange(picture, "1 d h w -> (h w) d")
@@ -174,10 +178,10 @@ def split_patches(
     The order inside is channel, row, column, as a convolution kernel lies in memory.
 
     Raises:
-        UserError: height or width is not a multiple of `patch_size`.
+        UserError: height or width is not a multiple of `patch_size`, or 0.
     """
     height, width = image.shape[-2:]
-    if height % patch_size or width % patch_size:
+    if height % patch_size or width % patch_size or not height * width:
         raise UserError(
             f"an image of {height} x {width} pixels cannot be cut into patches of {patch_size} x {patch_size}; "
             f"resize or pad it to a multiple of {patch_size}"

@@ -26,6 +26,9 @@ class ImageTower(nn.Module):
         patch_size, width, depth, num_heads: patch side in pixels, D, number of blocks, heads a block.
         mlp_dim: hidden width of the MLP; 4 D when None.
         quick_gelu: QuickGELU (OpenAI's weights) or the exact GELU.
+
+    Raises:
+        UserError: `image_size` is not a multiple of `patch_size`.
     """
 
     def __init__(
@@ -41,6 +44,8 @@ class ImageTower(nn.Module):
         quick_gelu: bool = True,
     ):
         super().__init__()
+        if image_size % patch_size:
+            raise UserError(f"image_size {image_size} is not a multiple of patch_size {patch_size}")
         self.image_size, self.patch_size = image_size, patch_size
         side = image_size // patch_size
         self.grid = (side, side)

@@ -17,6 +17,7 @@ from minimodels.clip import DualEncoder, TextTower
 from minimodels.errors import UserError
 
 EXPANSION = 4  # a bottleneck's output is four times as wide as its 3x3 convolution
+SHRINKS = 32  # the last feature map is so many times smaller than the picture
 
 
 class ConvNorm(nn.Module):
@@ -87,10 +88,15 @@ class ResNetTower(nn.Module):
         width: channels after the stem (64 in RN50 and RN101, 80 in RN50x4).
         depths: bottlenecks in each of the four stages, (3, 4, 6, 3) in RN50.
         num_heads: heads of the attention pool.
+
+    Raises:
+        UserError: `image_size` is not a multiple of 32.
     """
 
     def __init__(self, *, embed_dim: int, image_size: int, width: int, depths: tuple[int, ...], num_heads: int):
         super().__init__()
+        if image_size % SHRINKS:
+            raise UserError(f"image_size {image_size} is not a multiple of {SHRINKS}, by which the ResNet shrinks it")
         self.image_size = image_size
         self.stem = nn.ModuleList(
             [
@@ -107,7 +113,7 @@ class ResNetTower(nn.Module):
             blocks += [Bottleneck(EXPANSION * stage_width, stage_width) for _ in range(depth - 1)]
             self.stages.append(nn.Sequential(*blocks))
             channels = EXPANSION * stage_width
-        self.attention_pool = AttentionPool(channels, image_size // 32, num_heads, embed_dim)
+        self.attention_pool = AttentionPool(channels, image_size // SHRINKS, num_heads, embed_dim)
 
     def forward(self, image: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch embed_dim"]:
         """Embeddings (B, E), not normalised, of pictures normalised with CLIP's mean and std.

@@ -419,9 +419,14 @@ class Matcher(nn.Module):
         return Result(mask, found, score, marked, matches, *drawn, scores, totals, kept, chosen)
 
     def describe(self, image: Float[Tensor, "images 3 height width"]) -> Float[Tensor, "rows dim"]:
-        """Patch features of pictures, one row a patch, picture after picture."""
+        """Patch features of pictures, one row a patch, picture after picture.
+
+        Pictures may be more precise than the model; what comes out is compared in float32 at least.
+        """
         mean, std = (image.new_tensor(numbers)[:, None, None] for numbers in (self.mean, self.std))
-        return rearrange(self.features.patch_features((image - mean) / std), "b n d -> (b n) d")
+        dtype = next(self.parameters(), image).dtype
+        rows = rearrange(self.features.patch_features(((image - mean) / std).to(dtype)), "b n d -> (b n) d")
+        return rows.to(torch.promote_types(dtype, torch.float32))
 
     def propose(
         self,

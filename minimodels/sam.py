@@ -463,7 +463,11 @@ class SAM(nn.Module):
             multimask: True: three masks, for a prompt that may mean several things (whole, part ...). False: the one
                 mask for a clear prompt. None: all four, the clear one first.
         """
-        check_prompts(len(embedding), embedding.shape[-1], points, labels, boxes, mask)
+        grid = self.image_encoder.grid
+        if embedding.shape[-2:] != (grid, grid):
+            sizes = " x ".join(map(str, embedding.shape[-2:]))
+            raise UserError(f"an embedding of {sizes} cells, expected {grid} x {grid}: what encode gave")
+        check_prompts(len(embedding), grid, points, labels, boxes, mask)
         prompts, dense = self.prompt_encoder(points, labels, boxes, mask)
         mask_logits, iou = self.mask_decoder(embedding, self.prompt_encoder.encode_grid(), prompts, dense)
         wanted = {True: slice(1, None), False: slice(1), None: slice(None)}[multimask]

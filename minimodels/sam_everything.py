@@ -36,11 +36,12 @@ def stability(
 ) -> Float[Tensor, "*masks"]:
     """How little a mask changes when its threshold moves by `offset` up or down: their IoU, one inside the other.
 
-    NaN where even the larger one is empty.
+    NaN where even the larger one is empty. Pixels are counted in float32 at least: half precision ends at 65504.
     """
     inner = (logits > threshold + offset).sum(dim=(-2, -1))
     outer = (logits > threshold - offset).sum(dim=(-2, -1))
-    return inner.to(logits.dtype) / outer.to(logits.dtype)
+    dtype = torch.promote_types(logits.dtype, torch.float32)
+    return inner.to(dtype) / outer.to(dtype)
 
 
 def mask_boxes(masks: Bool[Tensor, "masks height width"]) -> Int[Tensor, "masks 4"]:
