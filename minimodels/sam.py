@@ -248,9 +248,13 @@ class PromptEncoder(nn.Module):
         return rearrange(features, "(b p) c h w -> b p c h w", b=len(mask))
 
     def encode_positions(self, places: Float[Tensor, "*any 2"]) -> Float[Tensor, "*any dim"]:
-        """Random Fourier features of (x, y) between 0 and 1: sines, then cosines (Tancik et al. 2020)."""
-        angles = 2 * math.pi * (2 * places.to(self.frequencies.dtype) - 1) @ self.frequencies  # (..., C / 2)
-        return torch.cat([angles.sin(), angles.cos()], dim=-1)
+        """Random Fourier features of (x, y) between 0 and 1: sines, then cosines (Tancik et al. 2020).
+
+        Angles have several turns, so they are computed in float32 at least: half precision would move the places.
+        """
+        exact = torch.promote_types(self.frequencies.dtype, torch.float32)
+        angles = 2 * math.pi * (2 * places.to(exact) - 1) @ self.frequencies.to(exact)  # (..., C / 2)
+        return torch.cat([angles.sin(), angles.cos()], dim=-1).to(self.frequencies.dtype)
 
     def encode_grid(self) -> Float[Tensor, "tokens dim"]:
         """The places of the image tokens (h w, C), the middle of each patch, in the same code as clicks."""
