@@ -218,7 +218,8 @@ class Proposer(Protocol):
         *,
         multimask: bool,
     ) -> tuple[Float[Tensor, "prompts masks fine_h fine_w"], Float[Tensor, "prompts masks"]]:
-        """Mask logits (P, M, h, w) of any one size, and how good each mask is expected to be, from 0 to 1.
+        """Mask logits (P, M, h, w) of any one size, and how good each mask is expected to be: its IoU, by and
+        large from 0 to 1 (a head without a sigmoid, as SAM's, leaves them).
 
         Points (x, y) and boxes are in pixels of the picture; label 1 lies inside of what is meant, 0 outside.
         `multimask`: all that a prompt may mean, or the likeliest alone.

@@ -307,10 +307,13 @@ def masks(answer: Answer, threshold: float, compete: bool) -> list[Found]:
 
 
 def told(found: Found) -> str:
-    """One answer in words; without the model's own score it is the mean probability of the pixels that are painted."""
+    """One answer in words; without the model's own score it is the mean probability of the pixels that are painted.
+
+    A predicted IoU is told as the number that it is, no share of a hundred: SAM's head has no bound, 1.07 may come out.
+    """
     painted = f"{float(found.mask.float().mean()):.1%} of the picture"
     if found.score is not None:
-        return f"{painted}, predicted IoU {found.score:.0%}" + ("" if found.mask.any() else ": empty")
+        return f"{painted}, predicted IoU {found.score:.2f}" + ("" if found.mask.any() else ": empty")
     if not found.mask.any():
         return f"not found (the surest pixel has {float(found.probability.max()):.0%})"
     return f"{painted}, score {float(found.probability[found.mask].mean()):.0%}"
@@ -344,7 +347,7 @@ def draw(picture: Image.Image, found: Sequence[Found], prompts: Prompts) -> Imag
     tiles = [mark(overlay(big, mask[None], colours=COLOURS[1:2]), prompts, times) for mask in large]
     if len(tiles) == 1:
         return tiles[0]
-    captions = [one.name if one.score is None else f"{one.name}: predicted IoU {one.score:.0%}" for one in found]
+    captions = [one.name if one.score is None else f"{one.name}: predicted IoU {one.score:.2f}" for one in found]
     return picture_sheet(tiles, captions, columns=3, cell=max(big.size))
 
 

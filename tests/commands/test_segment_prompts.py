@@ -8,6 +8,7 @@ from PIL import Image
 from checkpoints_convert.proof.mutants import StandIn
 from minimodels import sam_everything as generator
 from minimodels.__main__ import main
+from minimodels.commands.segment import Found, told
 from minimodels.pixels.preprocess import preprocess_to_dict
 from minimodels.pixels.preprocess_padded import PaddedPreprocess
 from minimodels.sam import SAM
@@ -39,15 +40,15 @@ def here(tmp_path, monkeypatch):
 
 def typed(*words, model_file, capsys) -> tuple[int, str, str]:
     code = main(["segment", *map(str, words), "--model", str(model_file)])
-    told = capsys.readouterr()
-    return code, told.out, told.err
+    streams = capsys.readouterr()
+    return code, streams.out, streams.err
 
 
 def test_one_click_has_three_masks_sorted_by_trust(here, model_file, capsys):
     code, out, err = typed("scene.png", "--point", "20,10", "--masks", "masks", model_file=model_file, capsys=capsys)
     assert code == 0 and not err
     lines = [line for line in out.splitlines() if "predicted IoU" in line]
-    trust = [int(line.rsplit("IoU ", 1)[1].split("%")[0]) for line in lines]
+    trust = [float(line.rsplit("IoU ", 1)[1]) for line in lines]
     assert len(lines) == 3 and trust == sorted(trust, reverse=True)
     masks = [np.array(Image.open(here / "masks" / f"0{number}-mask.png")) for number in (1, 2, 3)]
     assert all(mask.shape == (36, 48) and set(np.unique(mask)) <= {0, 255} for mask in masks)
@@ -75,6 +76,14 @@ def test_the_masks_are_those_of_the_model(here, model_file, capsys):
     written = torch.from_numpy(np.array(Image.open("m/01-mask.png"))) > 0
     away = expected.abs() > 1e-4  # a float32 model read twice may round otherwise, by some 1e-6
     assert torch.equal(written[away], expected[away] > 0) and away.float().mean() > 0.99
+
+
+@pytest.mark.parametrize("score, shown", [(1.07, "1.07"), (1.0, "1.00"), (-0.124, "-0.12"), (0.125, "0.12")])
+def test_a_predicted_iou_is_no_percentage(score, shown):
+    """Its head is unbounded: more than 1, and less than 0, is told as it is."""
+    mask = torch.ones(2, 5, dtype=torch.bool)
+    assert told(Found("mask", mask.float(), mask, score)) == f"100.0% of the picture, predicted IoU {shown}"
+    assert told(Found("mask", mask.float(), ~mask, score)) == f"0.0% of the picture, predicted IoU {shown}: empty"
 
 
 def test_everything(here, model_file, capsys, monkeypatch):

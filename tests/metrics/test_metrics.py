@@ -133,3 +133,46 @@ def test_referring_scores_by_hand():
     assert referring_scores(found[-1:], truth[-1:]).mean_iou == 0  # rightly empty, and still 0
     with pytest.raises(UserError, match="sizes must agree"):
         referring_scores(found, truth[:2])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_a_probability_equal_to_the_threshold_is_not_above_it(dtype):
+    """Strictly, at each of the 49 thresholds and in each precision; the next number is above."""
+    for place, threshold in enumerate(THRESHOLDS):
+        equal = threshold.to(dtype).reshape(1, 1, 1)
+        above = torch.nextafter(equal, equal.new_ones(()))
+        counts = mask_counts(torch.cat([equal, above], dim=2), torch.ones(1, 1, 2))
+        assert counts.tp[0, place] == 1 and counts.fn[0, place] == 1
+        assert counts.iou()[0, place] == 1 / 3
+        assert foreground_iou(counts)[place] == 1 / 3
+
+
+def test_one_probability_that_is_nan(masks):
+    """Wherever it stands, with all others right."""
+    for place in ((0, 0, 0), (4, 5, 6), (2, 3, 1)):
+        probabilities = masks[0].clone()
+        probabilities[place] = float("nan")
+        with pytest.raises(UserError, match="some probabilities are NaN"):
+            mask_counts(probabilities, masks[1])
+    probabilities = masks[0].clone()
+    probabilities[0, 0, 0], probabilities[1, 0, 0] = float("inf"), -float("inf")  # on a side of every threshold
+    counts = mask_counts(probabilities, torch.ones_like(masks[1]))
+    assert counts.tp.shape == (5, 49)
+
+
+def test_one_score_that_is_nan():
+    own = torch.eye(3, dtype=torch.bool)
+    for place in ((0, 0), (2, 1)):
+        scores = torch.randn(3, 3)
+        scores[place] = float("nan")
+        with pytest.raises(UserError, match="some scores are NaN"):
+            retrieval_ranks(scores, own)
+
+
+def test_an_iou_equal_to_the_level_counts():
+    """P@X of an IoU of X or more (Yang et al. 2022, section 4.3): 1/2 and, with nine of ten, 9/10."""
+    truth = torch.ones(2, 1, 10, dtype=torch.bool)
+    found = truth.clone()
+    found[0, 0, 5:], found[1, 0, 9:] = False, False
+    scores = referring_scores(found, truth)
+    assert scores.precision == {0.5: 1.0, 0.6: 0.5, 0.7: 0.5, 0.8: 0.5, 0.9: 0.5}

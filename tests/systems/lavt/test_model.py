@@ -8,8 +8,10 @@ from einops import rearrange
 from checkpoints_convert.proof.compare import difference
 from checkpoints_convert.proof.verify import redraw_all
 from minimodels import lavt as file
+from minimodels.bert import BERT
 from minimodels.errors import UserError
-from minimodels.lavt import PWAM, READINGS_OF_Y1
+from minimodels.lavt import LAVT, PWAM, READINGS_OF_Y1
+from minimodels.swin import SwinBackbone
 from tests.systems.lavt.small import given, small
 
 # ---------------------------------------------------------------- what it promises
@@ -100,6 +102,22 @@ def test_words_that_do_not_fit(images, words, mask, message):
 def test_a_mask_of_another_length():
     with pytest.raises(UserError, match=r"their mask \(2, 6\)"):
         file.check_words(torch.zeros(2, 3, 32, 32), torch.zeros(2, 7, 12), torch.ones(2, 6), 12)
+
+
+@pytest.mark.parametrize("heads", [(), (1,), (1, 1)])
+def test_one_stage_is_no_lavt(heads):
+    """The decoder walks from the last stage to the first: there is nothing to walk over. Two stages are enough."""
+    numbers = {"patch_size": 2, "embed_dim": 8, "window_size": 2}
+    bert = BERT(vocab_size=9, max_length=5, embed_dim=8, depth=1, num_heads=2, mlp_dim=8)
+    with pytest.raises(UserError, match="for a backbone of 1 stages: give one number for each stage, two stages or"):
+        LAVT(SwinBackbone(**numbers, depths=(2,), num_heads=(2,)), bert, fusion_heads=heads)
+    two = SwinBackbone(**numbers, depths=(2, 2), num_heads=(2, 4))
+    if len(heads) == 2:
+        ids = torch.ones(1, 3, dtype=torch.long)
+        assert LAVT(two, bert, fusion_heads=heads).eval()(torch.zeros(1, 3, 8, 8), ids, ids).shape == (1, 2, 8, 8)
+    else:
+        with pytest.raises(UserError, match="for a backbone of 2 stages"):
+            LAVT(two, bert, fusion_heads=heads)
 
 
 def test_sizes_that_make_no_model():
