@@ -423,8 +423,9 @@ class Matcher(nn.Module):
 
         Pictures may be more precise than the model; what comes out is compared in float32 at least.
         """
-        mean, std = (image.new_tensor(numbers)[:, None, None] for numbers in (self.mean, self.std))
         dtype = next(self.parameters(), image).dtype
+        image = image.to(torch.promote_types(image.dtype, dtype))
+        mean, std = (image.new_tensor(numbers)[:, None, None] for numbers in (self.mean, self.std))
         rows = rearrange(self.features.patch_features(((image - mean) / std).to(dtype)), "b n d -> (b n) d")
         return rows.to(torch.promote_types(dtype, torch.float32))
 

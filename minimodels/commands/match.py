@@ -96,9 +96,8 @@ def run(options: argparse.Namespace) -> int:
             "the tiny weights know only the stickers of Sticker World, on photographs they guess. For those: "
             f"--model {OFFICIAL}, or two files: --model DINOV2_FILE,SAM_FILE"
         )
-    dtype = getattr(torch, options.dtype)
-    shown = [
-        Shown(Path(name).name, each, to_square(each, side).to(options.device, dtype))
+    shown = [  # in float32 whatever --dtype: SAM is shown all 256 levels of a colour
+        Shown(Path(name).name, each, to_square(each, side).to(options.device))
         for name, each in zip([options.reference, *targets], [picture, *pictures])
     ]
     sheets = [answer(model, options, shown[0], mask, target) for target in shown[1:]]

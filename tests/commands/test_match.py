@@ -113,6 +113,13 @@ def test_full_and_thin_masks(run):
     assert run("ref.png", "thin.png", "target.png")[0] == 0
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+def test_other_formats(run, dtype):
+    """Back on itself every patch is found again, whatever the networks compute in."""
+    code, out, err = run("ref.png", "mask.png", "ref.png", "--least", "-9", "--both-ways", "--dtype", dtype)
+    assert code == 0 and "Traceback" not in err and "back to ref.png: " in out
+
+
 def test_seeds_and_photographs(run):
     assert (
         run("ref.png", "mask.png", "target.png", "--seed", "3")[1]
