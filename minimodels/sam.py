@@ -1,8 +1,7 @@
 """SAM, Segment Anything: an image encoder run once, then a light decoder for every prompt (lesson 5.1).
 
 Kirillov et al. 2023, "Segment Anything", section 3 and appendix A; the encoder is the ViT of Li et al. 2022, "Exploring
-Plain Vision Transformer Backbones for Object Detection", the relative positions are those of Li et al. 2022, "MViTv2",
-section 4.1.
+Plain Vision Transformer Backbones for Object Detection", with the relative positions of their "MViTv2", section 4.1.
 Follows the released weights: LayerNorm eps 1e-6 in the encoder, 1e-5 in the decoder's two-way blocks (transformers has
 1e-6 there too), exact GELU, no sigmoid behind the predicted IoU, and a padding point beside clicks without a box.
 
@@ -234,8 +233,7 @@ class PromptEncoder(nn.Module):
     def embed_points(self, points: Points, labels: Labels) -> Float[Tensor, "images prompts points dim"]:
         """Where it is and what it means, added; a padding point has a token of its own and no place.
 
-        The point (0, 0) is the middle of the first pixel: half a pixel is added. S, the side of the padded square,
-        divides both coordinates.
+        The point (0, 0) is the middle of the first pixel: half a pixel is added. S divides both coordinates.
         """
         tokens = self.encode_positions((points + 0.5) / self.side) + self.label_embed[labels.clamp(min=0)]
         return torch.where((labels == PADDING)[..., None], self.padding_embed, tokens)  # (B, P, N, C)
@@ -248,11 +246,8 @@ class PromptEncoder(nn.Module):
         return rearrange(features, "(b p) c h w -> b p c h w", b=len(mask))
 
     def encode_positions(self, places: Float[Tensor, "*any 2"]) -> Float[Tensor, "*any dim"]:
-        """Random Fourier features of (x, y) between 0 and 1: sines, then cosines (Tancik et al. 2020).
-
-        Angles have several turns, so they are computed in float32 at least: half precision would move the places.
-        """
-        exact = torch.promote_types(self.frequencies.dtype, torch.float32)
+        """Random Fourier features of (x, y) between 0 and 1: sines, then cosines (Tancik et al. 2020)."""
+        exact = torch.promote_types(self.frequencies.dtype, torch.float32)  # for angles of several turns
         angles = 2 * math.pi * (2 * places.to(exact) - 1) @ self.frequencies.to(exact)  # (..., C / 2)
         return torch.cat([angles.sin(), angles.cos()], dim=-1).to(self.frequencies.dtype)
 
@@ -290,9 +285,8 @@ class CrossAttention(nn.Module):
 class TwoWayBlock(nn.Module):
     """Tokens look at each other, then at the image, think, and the image looks back at them (figure 14).
 
-    Each step is normalised after its sum. Queries and keys are given their places anew at each step (`prompt`: the
-    tokens as they came in, `positions`: of the image tokens), values are not. The first block's self-attention sees no
-    places, and its answer replaces the tokens.
+    Each step is normalised after its sum. Queries and keys get their places anew (`prompt`: the tokens as they came in,
+    `positions`: the image's), values do not. The first self-attention sees none, and its answer replaces the tokens.
     """
 
     def __init__(self, dim: int, num_heads: int, mlp_dim: int, *, eps: float, first: bool):
@@ -468,9 +462,10 @@ class SAM(nn.Module):
                 mask for a clear prompt. None: all four, the clear one first.
         """
         grid = self.image_encoder.grid
-        if embedding.shape[-2:] != (grid, grid):
-            sizes = " x ".join(map(str, embedding.shape[-2:]))
-            raise UserError(f"an embedding of {sizes} cells, expected {grid} x {grid}: what encode gave")
+        if (cells := tuple(embedding.shape[-2:])) != (grid, grid):
+            raise UserError(
+                f"an embedding of {cells[0]} x {cells[1]} cells, expected {grid} x {grid}: what encode gave"
+            )
         check_prompts(len(embedding), grid, points, labels, boxes, mask)
         prompts, dense = self.prompt_encoder(points, labels, boxes, mask)
         mask_logits, iou = self.mask_decoder(embedding, self.prompt_encoder.encode_grid(), prompts, dense)
