@@ -463,9 +463,7 @@ class SAM(nn.Module):
         """
         grid = self.image_encoder.grid
         if (cells := tuple(embedding.shape[-2:])) != (grid, grid):
-            raise UserError(
-                f"an embedding of {cells[0]} x {cells[1]} cells, expected {grid} x {grid}: what encode gave"
-            )
+            raise UserError(f"an embedding of {cells[0]} x {cells[1]} cells, expected {grid} x {grid}, from encode")
         check_prompts(len(embedding), grid, points, labels, boxes, mask)
         prompts, dense = self.prompt_encoder(points, labels, boxes, mask)
         mask_logits, iou = self.mask_decoder(embedding, self.prompt_encoder.encode_grid(), prompts, dense)
