@@ -54,13 +54,23 @@ def build_model(
     problems = converted.problems + compare_shapes(converted, model)
     if problems:
         raise UserError(report(f"this {what} does not fill our {class_name}", problems))
-    check_dtypes(converted.tensors, what)
+    check_dtypes(used(converted, tensors), what)
     ready = {name: _cast(tensor, dtype or _common_dtype(tensors), device) for name, tensor in converted.tensors.items()}
     check_finite(ready, what)
     model.load_state_dict(ready, assign=True)
     about = {"system": system.name, "class": class_name, "arguments": arguments, "format": format_name}
     model.about = about  # type: ignore[assignment]
     return model.eval().to(device)  # the tensors are there already; buffers that no file holds follow
+
+
+def used(converted: Converted, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What the checkpoint's weights were made of, as the file has it; of what `adapt` made, that. No counters."""
+    found: dict[str, Tensor] = {}
+    for ours, tensor in converted.tensors.items():
+        names, _ = converted.sources.get(ours, ([], ""))
+        known = {name: tensors[name] for name in names if name in tensors}
+        found |= {} if ours.endswith(COUNTER) else known or {ours: tensor}
+    return found
 
 
 def check_told(told: Mapping[str, Any], system: System) -> dict[str, Any]:

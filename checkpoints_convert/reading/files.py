@@ -11,8 +11,9 @@ what it is.
 """
 
 import json
+import os
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,12 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from checkpoints_convert.reading.archives import EXPECTED, read_legacy, read_zip
-from checkpoints_convert.reading.pickles import Damaged, Refused
+from checkpoints_convert.reading.budget import LONGEST_NAME
+from checkpoints_convert.reading.calls import LARGEST, check_shape
+from checkpoints_convert.reading.values import Damaged, Refused
 from minimodels.errors import UserError
 from minimodels.errors.aside import write_aside
-from minimodels.errors.untrusted import Settings, read_json
+from minimodels.errors.untrusted import Settings, plain, read_json, reading, shown, whole
 from minimodels.stored.aligned import save_aligned
 
 AGAIN = "Fetch it again"
@@ -43,6 +46,11 @@ WEIGHTS = (
 )
 SETTINGS = ("config", "preprocessor_config", "open_clip_config", "tokenizer_config")
 VOCABULARIES = ("vocab.txt", "tokenizer.json")  # read by whom they concern
+SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+INDEX = ".index.json"  # how the name of a list of shards ends
+MOST_TENSORS = 100_000
+HEADER = 25_000_000  # bytes of a .safetensors file's header, several hundred for each of so many tensors
+EXPLAINED = 4_000_000  # bytes of a header that is read again to say what is wrong with the file
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -91,31 +99,27 @@ def read_tensors(path: str | Path, part: str | None = None) -> Checkpoint:
     """
     path = Path(path)
     try:
-        if path.is_dir():
-            return read_tensors(find_weights(path), part)
-        if not path.is_file():
-            raise UserError(f"{path} is not a file" if path.exists() else f"there is no file {path}")
-        if path.name.endswith(".index.json"):
-            return _with_settings(_read_shards(path))
-        return _with_settings(_read_file(path, part))
-    except Refused as error:
-        raise UserError(_refusal(path, error.names)) from None
-    except Damaged as error:
-        raise UserError(f"{path} is damaged or cut short ({error}). {AGAIN}.") from None
+        with reading(path):
+            file = find_weights(path) if path.is_dir() else path
+            return _with_settings(_read_shards(file) if file.name.endswith(INDEX) else _read_file(file, part))
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    except MemoryError as error:
+        raise UserError(f"cannot read {path}: it takes more memory than there is") from error
 
 
 def find_weights(folder: Path) -> Path:
     """The file with the weights in a folder: one of the libraries' names, or the only one that can be one.
 
+    Hidden files are none: a writer that was killed leaves them behind.
+
     Raises:
         UserError: there is none, or several.
     """
     for name in WEIGHTS:
-        if (folder / name).is_file():
+        if _beside(folder / name):
             return folder / name
-    found = sorted(file for file in folder.iterdir() if file.suffix in (".safetensors", ".pt", ".pth", ".bin"))
+    found = sorted(file for file in folder.iterdir() if file.suffix in SUFFIXES and not file.name.startswith("."))
     if len(found) == 1:
         return found[0]
     names = ", ".join(file.name for file in found[:6])
@@ -125,16 +129,18 @@ def find_weights(folder: Path) -> Path:
 
 
 def check_dtypes(tensors: Mapping[str, Tensor], what: str) -> None:
-    """Weights must be ordinary floating numbers; counters and indices may be int64, int32 or bool.
+    """Weights must be ordinary floating numbers.
+
+    Args:
+        tensors: those that fill a model, as the file has them: a sum or a stack of several hides what one of them is.
 
     Raises:
-        UserError: some tensor is quantised, complex, or a weight made of integers.
+        UserError: some tensor is quantised, complex, or made of integers.
     """
-    whole = (torch.int64, torch.int32, torch.bool)
     wrong = [
         f"{name} is {str(tensor.dtype).removeprefix('torch.')}"
         for name, tensor in tensors.items()
-        if tensor.dtype not in FLOATS and (tensor.dtype not in whole or name.endswith((".weight", ".bias")))
+        if tensor.dtype not in FLOATS
     ]
     if wrong:
         raise UserError(
@@ -155,7 +161,7 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Map
         UserError: another suffix, metadata that has no place, a folder that cannot be written, too little space.
     """
     path = Path(path)
-    if path.suffix not in (".safetensors", ".pt", ".pth", ".bin"):
+    if path.suffix not in SUFFIXES:
         raise UserError(f"cannot tell the format of {path.name!r}: end it in .safetensors, .pt, .pth or .bin")
     if metadata and path.suffix != ".safetensors":
         raise UserError(f"{path.name}: only .safetensors has a place for metadata")
@@ -179,6 +185,18 @@ def _compact(tensor: Tensor) -> Tensor:
 
 
 def _read_file(path: Path, part: str | None) -> Checkpoint:
+    """One file with tensors."""
+    if not path.is_file():
+        raise UserError(f"{path} is not a file" if path.exists() else f"there is no file {path}")
+    try:
+        return _by_first_bytes(path, part)
+    except Refused as error:
+        raise UserError(_refusal(path, error.names)) from None
+    except Damaged as error:
+        raise UserError(f"{path} is damaged or cut short ({error}). {AGAIN}.") from None
+
+
+def _by_first_bytes(path: Path, part: str | None) -> Checkpoint:
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(512)
@@ -241,7 +259,7 @@ def _is_text(head: bytes) -> bool:
 
 
 def _refusal(path: Path, names: list[str]) -> str:
-    shown = ", ".join(names[:4]) + (" ..." if len(names) > 4 else "")
+    shown = ", ".join(map(plain, names[:4])) + (" ..." if len(names) > 4 else "")
     if any(name.startswith("torch.nn.modules") or name.startswith("__main__") for name in names):
         hint = "It holds a whole pickled model: ask its author for the state dict alone"
     else:
@@ -253,60 +271,92 @@ def _read_safetensors(path: Path, size: int, header: int) -> Checkpoint:
     """Memory-mapped by the library; the header is checked first, for a better message."""
     if header + 8 > size:
         raise Damaged(f"its header alone should take {header:,} bytes, the file has {size:,}")
+    if header > HEADER:
+        raise Damaged(f"its header takes {header:,} bytes, none of a checkpoint takes more than {HEADER:,}")
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+            names = list(file.keys())
+            if len(names) > MOST_TENSORS:
+                raise Damaged(f"it has {len(names):,} tensors, no checkpoint has more than {MOST_TENSORS:,}")
+            for name in names:
+                check_shape(file.get_slice(name).get_shape())
+            tensors = {name: file.get_tensor(name) for name in names}
             metadata = file.metadata() or {}
     except SafetensorError as error:
-        raise Damaged(_safetensors_reason(path, size, header) or str(error)) from None
+        raise Damaged(_safetensors_reason(path, size, header) or plain(str(error), 160)) from None
+    _check_names(path, tensors)
     return Checkpoint(tensors, "safetensors", path, {"": tensors}, {}, metadata)
 
 
 def _safetensors_reason(path: Path, size: int, header: int) -> str | None:
     """How many bytes are missing, if the header can be read."""
+    if header > EXPLAINED:
+        return None
     with path.open("rb") as file:
         file.seek(8)
-        text = file.read(min(header, 100_000_000))
+        content = file.read(header)
     try:
-        entries = json.loads(text)
+        entries = json.loads(content)
         ends = [entry["data_offsets"][1] for name, entry in entries.items() if name != "__metadata__"]
-        wanted = 8 + header + max(ends)
+        wanted = whole(8 + header + max(ends), "its length", most=LARGEST)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
         return None
     return f"it should have {wanted:,} bytes, it has {size:,}" if wanted != size else None
 
 
+def _check_names(path: Path, names: Iterable[Any]) -> None:
+    """Names of tensors are texts that print: they are shown, compared with patterns and written into other files."""
+    for name in names:
+        if not isinstance(name, str) or not name or not name.isprintable() or len(name) > LONGEST_NAME:
+            what = f"the name {plain(name)!r}" if isinstance(name, str) else f"a {type(name).__name__} for a name"
+            raise UserError(f"{path} has {what}; expected names that are texts and can be printed, as a state dict has")
+
+
 def _read_shards(index: Path) -> Checkpoint:
     """All files of a `*.index.json`, as one."""
     names = Settings(read_json(index), str(index)).get("weight_map")
-    if not isinstance(names, dict) or not all(isinstance(file, str) for file in names.values()):
-        raise UserError(f"{index} is no index of shards: it has no weight_map")
+    if not isinstance(names, dict) or not names or not all(isinstance(file, str) for file in names.values()):
+        raise UserError(f"{index} is no index of shards: it has no weight_map, or an empty one")
     shards = list(dict.fromkeys(names.values()))
     for shard in shards:
         if Path(shard).name != shard or "\\" in shard:
-            raise UserError(f"{index} names {shard!r}, a file outside its own folder")
-    missing = [shard for shard in shards if not (index.parent / shard).is_file()]
+            raise UserError(f"{index} names {plain(shard)!r}, a file outside its own folder")
+        if shard.endswith(INDEX):
+            raise UserError(f"{index} names {plain(shard)!r}, which is an index again, not a file with tensors")
+    missing = [plain(shard) for shard in shards if not (index.parent / shard).is_file()]
     if missing:
         raise UserError(
             f"{index.parent} lacks {len(missing)} of the {len(shards)} shards of {index.name}: {', '.join(missing[:4])}"
         )
-    read = [read_tensors(index.parent / shard) for shard in shards]
-    tensors = {name: tensor for checkpoint in read for name, tensor in checkpoint.items()}
-    lost = [name for name in names if name not in tensors]
+    read = {shard: _read_file(index.parent / shard, None) for shard in shards}
+    lost = [plain(name) for name, shard in names.items() if name not in read[shard]]
     if lost:
         raise UserError(
-            f"{index.name} lists {len(lost)} tensors that no shard holds, first {', '.join(lost[:3])}. {AGAIN}."
+            f"{index} lists {len(lost)} tensors that their shards do not hold, first {', '.join(lost[:3])}. {AGAIN}."
         )
-    return Checkpoint(tensors, read[0].kind, index, {"": tensors}, {}, read[0].metadata)
+    tensors: dict[str, Tensor] = {}
+    for shard, checkpoint in read.items():
+        if twice := [name for name in checkpoint if name in tensors]:
+            raise UserError(f"{index}: {twice[0]} is in {plain(shard)} and in another of its shards. {AGAIN}.")
+        tensors.update(checkpoint)
+    first = read[shards[0]]
+    return Checkpoint(tensors, first.kind, index, {"": tensors}, {}, first.metadata)
+
+
+def _beside(path: Path) -> bool:
+    """Whether something has this name. What has it and cannot be read (a folder, a pipe, a lost link) is told."""
+    if os.path.lexists(path) and not path.is_file():
+        raise UserError(f"{path} is no file that can be read, though its name says what it should hold; take it away")
+    return path.is_file()
 
 
 def _with_settings(checkpoint: Checkpoint) -> Checkpoint:
     """The settings that lie beside a file with one of the libraries' own names."""
     if checkpoint.path.name in WEIGHTS:
         for stem in SETTINGS:
-            if (file := checkpoint.path.with_name(f"{stem}.json")).is_file():
+            if _beside(file := checkpoint.path.with_name(f"{stem}.json")):
                 checkpoint.extras[stem] = dict(Settings(read_json(file), str(file)))
-    found = [file for name in VOCABULARIES if (file := checkpoint.path.with_name(name)).is_file()]
+    found = [file for name in VOCABULARIES if _beside(file := checkpoint.path.with_name(name))]
     checkpoint.extras |= {"vocabulary": str(found[0])} if found else {}
     return checkpoint
 
@@ -317,22 +367,38 @@ def _from_value(path: Path, kind: str, value: Any, part: str | None) -> Checkpoi
         raise UserError(
             f"{path} holds a {type(value).__name__}, not a dictionary of tensors; save the model's state_dict()"
         )
+    _check_names(path, (name for name in value if isinstance(name, str)))
     parts, extras = {}, {}
     for name, inner in {"": value, **value}.items():
-        tensors = (
-            {key: item for key, item in inner.items() if isinstance(key, str) and isinstance(item, Tensor)}
-            if isinstance(inner, dict)
-            else {}
-        )
-        if tensors:
+        if tensors := _named(inner) if isinstance(name, str) else {}:
             parts[name] = tensors
         elif name != "":
             extras[name] = inner
     chosen = _choose(path, parts, part)
-    extras = {name: item for name, item in extras.items() if name not in parts.get("", {})}
     second = COMPANIONS.get(chosen, "") if part is None else ""
+    for name in (chosen, second) if second in parts else (chosen,):
+        _nothing_lost(path, name, value[name] if name else value)
+    extras = {name: item for name, item in extras.items() if name not in parts.get("", {})}
     joined = {f"{second}.{name}": tensor for name, tensor in parts.get(second, {}).items()} if second else {}
     return Checkpoint(parts[chosen] | joined, kind, path, parts, extras)
+
+
+def _named(value: Any) -> dict[str, Tensor]:
+    """The tensors of a dictionary that have texts for names."""
+    items = value.items() if isinstance(value, dict) else ()
+    return {name: item for name, item in items if isinstance(name, str) and isinstance(item, Tensor)}
+
+
+def _nothing_lost(path: Path, name: str, part: Mapping[Any, Any]) -> None:
+    """The dictionary that is the model holds no tensor that its names and tensors leave out."""
+    _check_names(path, (key for key, item in part.items() if isinstance(item, Tensor)))
+    for key, item in part.items() if name else ():
+        inner = item.values() if isinstance(item, dict) else item if isinstance(item, (list, tuple)) else ()
+        if any(isinstance(value, Tensor) for value in inner):
+            raise UserError(
+                f"{path}: beside the tensors of {name!r} lies {shown(key)}, which holds tensors again; expected one "
+                "dictionary of tensors. Save the model's state_dict()"
+            )
 
 
 def _choose(path: Path, parts: Mapping[str, Mapping[str, Tensor]], part: str | None) -> str:
@@ -349,6 +415,8 @@ def _choose(path: Path, parts: Mapping[str, Mapping[str, Tensor]], part: str | N
         if name in nested:
             return name
     if len(nested) != 1:
-        problem = f"several dictionaries of tensors ({names}); say which is the model" if nested else "no tensors"
+        problem = (
+            f"several dictionaries of tensors ({names}); say which is the model" if nested else "no tensors with names"
+        )
         raise UserError(f"{path} holds {problem}")
     return nested[0]

@@ -229,6 +229,12 @@ def shown(value: Any) -> str:
     return words if len(words) <= 60 else f"{words[:57]}..."
 
 
+def plain(words: str, room: int = 80) -> str:
+    """A name from a file for a message: one line, short, letters that print. A control character could rewrite it."""
+    cut = f"{words[: room - 3]}..." if len(words) > room else words
+    return "".join(letter if letter.isprintable() else "?" for letter in cut)
+
+
 def _same(value: Any, allowed: Any) -> bool:
     return (
         type(value) is type(allowed)

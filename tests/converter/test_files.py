@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from checkpoints_convert.reading import files
-from checkpoints_convert.reading.files import check_dtypes, read_tensors, write_tensors
+from checkpoints_convert.reading.files import read_tensors, write_tensors
 from minimodels.errors import UserError
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.bool)
@@ -434,21 +434,6 @@ class TestLayouts:
         (tmp_path / "config.json").write_text('{"model_type": ')
         with pytest.raises(UserError, match="not valid JSON"):
             read_tensors(tmp_path / "pytorch_model.bin")
-
-
-class TestChecks:
-    def test_dtypes(self):
-        check_dtypes(
-            {"w.weight": torch.ones(1).half(), "index": torch.ones(1).long(), "mask": torch.ones(1).bool()}, "x"
-        )
-        for bad in (
-            {"w.weight": torch.ones(2).to(torch.int8)},
-            {"w.weight": torch.ones(2).long()},
-            {"w": torch.ones(2).to(torch.float8_e4m3fn)},
-            {"w": torch.ones(2).to(torch.complex64)},
-        ):
-            with pytest.raises(UserError, match=f"{next(iter(bad))} is .*expected float16"):
-                check_dtypes({"fine.weight": torch.ones(1), **bad}, "the checkpoint")
 
 
 class TestWriting:
