@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from minimodels.errors import UserError
+from minimodels.errors import UserError, one_line
 
 MOST = 2**31 - 1  # no size, count or number of heads in a model is larger
 DEEPEST = 50  # objects and lists in each other: no config is nested deeper
@@ -230,9 +230,8 @@ def shown(value: Any) -> str:
 
 
 def plain(words: str, room: int = 80) -> str:
-    """A name from a file for a message: one line, short, letters that print. A control character could rewrite it."""
-    cut = f"{words[: room - 3]}..." if len(words) > room else words
-    return "".join(letter if letter.isprintable() else "?" for letter in cut)
+    """A name from a file for a message: one line, short, letters that print."""
+    return one_line(f"{words[: room - 3]}..." if len(words) > room else words)
 
 
 def _same(value: Any, allowed: Any) -> bool:
