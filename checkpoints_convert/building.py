@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from checkpoints_convert.reading.files import check_dtypes
 from checkpoints_convert.tables.rules import Converted
-from checkpoints_convert.tables.system import System
+from checkpoints_convert.tables.system import System, features_of
 from minimodels.errors import UserError
 from minimodels.stored import models
 
@@ -36,6 +36,8 @@ def build_model(
     form = system.formats[format_name]
     converted = form.table.convert(tensors)
     what = f"{system.name} checkpoint in {format_name} names"
+    if features := features_of(converted.unknown, system.features):
+        raise UserError(f"this {what} is another model than ours: it has {features}")
     try:
         class_name, arguments = system.architecture(converted.tensors, {**form.told, **told})
         system.adapt(converted, arguments)

@@ -4,7 +4,8 @@ Liu et al. 2021, "Swin Transformer: Hierarchical Vision Transformer using Shifte
 one model share every part but one rule, in `SwinBlock.shift_here` and `FittedBlock.shift_here`:
 
     Swin            the classifier, for the picture size it was trained for: where a map fits into one window, the
-                    window shrinks to the map and is not shifted. Equal to timm and transformers.
+                    window shrinks to the map and is not shifted. Equal to transformers and, where the map is as high
+                    as wide, to timm; timm's own rule for other pictures is `each_axis` (`AxisBlock`).
     SwinBackbone    the segmentation flavour, for pictures of any size (LAVT's image side): the window never shrinks and
                     every other block is shifted, even where a small map is padded up to a single window. Equal to
                     transformers' SwinBackbone.
@@ -48,16 +49,17 @@ def pad_to_multiple(x: Float[Tensor, "batch h w dim"], side: int) -> Float[Tenso
 
 
 def same_region(
-    h: int, w: int, side: int, shift: int, device: torch.device | None = None
+    h: int, w: int, side: int, shift: int | tuple[int, int], device: torch.device | None = None
 ) -> Bool[Tensor, "windows tokens tokens"]:
     """Who may see whom in a map of h x w that was rolled by `shift` (section 3.2, figure 4): (W, N, N).
 
     The roll brings tokens from the other end of the picture into the last row and column of windows: there, those that
-    came around and those that did not are kept apart. (The official code draws three bands an axis; the first of them
-    never shares a window with the others, so two give the same.)
+    came around and those that did not are kept apart. A shift of two numbers is (down, across). (The official code
+    draws three bands an axis; the first of them never shares a window with the others, so two give the same.)
     """
-    came_down = torch.arange(h, device=device) >= h - shift  # (h,)
-    came_across = torch.arange(w, device=device) >= w - shift  # (w,)
+    down, across = (shift, shift) if isinstance(shift, int) else shift
+    came_down = torch.arange(h, device=device) >= h - down  # (h,)
+    came_across = torch.arange(w, device=device) >= w - across  # (w,)
     region = 2 * came_down[:, None].long() + came_across  # (h, w) 0 .. 3
     region = rearrange(region, "(row y) (col x) -> (row col) (y x)", y=side, x=side)  # (W, N)
     return region[:, :, None] == region[:, None, :]  # (W, N, N)
@@ -149,7 +151,7 @@ class SwinBlock(nn.Module):
         """Attention inside windows: pad, roll, cut, attend, and all of it back.
 
         Padding comes after the norm, and padded tokens are seen like any others: their keys and values are the bias of
-        `qkv`. transformers and the official segmentation code pad before they roll, as here; timm pads after it.
+        `qkv`. transformers and the official segmentation code pad before they roll, as here; timm pads afterwards.
         """
         h, w, side = x.shape[1], x.shape[2], self.window_size
         shift = self.shift_here(h, w)
@@ -192,6 +194,29 @@ class FittedBlock(SwinBlock):
                 "here; give a picture of the model's own size, or build the model for this image_size"
             )
         return 0 if min(h, w) == self.window_size else self.shift
+
+
+class AxisBlock(SwinBlock):
+    """timm's classifier block: shifted or not on each axis for itself, as the model's own picture size asks for.
+
+    `shifts`, (down, across), are set once: what a larger picture would ask for changes nothing. And padding comes after
+    the roll. On square pictures that need no padding both rules are the same.
+    """
+
+    shifts: tuple[int, int]
+
+    def fit(self, h: int, w: int) -> None:
+        """No shift on an axis where the map of the model's own picture size fills no more than one window."""
+        self.shifts = (self.shift if h > self.window_size else 0, self.shift if w > self.window_size else 0)
+
+    def look_around(self, x: Float[Tensor, "batch h w dim"]) -> Float[Tensor, "batch h w dim"]:
+        """Attention inside windows: roll, pad, cut, attend, and all of it back."""
+        h, w, side, (down, across) = x.shape[1], x.shape[2], self.window_size, self.shifts
+        x = pad_to_multiple(torch.roll(x, (-down, -across), dims=(1, 2)), side)  # (B, padded h, padded w, D)
+        padded_h, padded_w = x.shape[1:3]
+        seen = same_region(padded_h, padded_w, side, self.shifts, x.device) if down or across else None
+        x = join_windows(self.attn(split_windows(x, side), seen), side, padded_h, padded_w)
+        return torch.roll(x[:, :h, :w], (down, across), dims=(1, 2))  # (B, h, w, D)
 
 
 # ---------------------------------------------------------------- stages
@@ -296,10 +321,19 @@ class SwinBackbone(nn.Module):
 # ---------------------------------------------------------------- classifier
 
 
-def fitted_windows(image_size: tuple[int, int], patch_size: int, stages: int, window_size: int) -> list[int]:
+def map_sizes(image_size: tuple[int, int], patch_size: int, stages: int) -> list[tuple[int, int]]:
+    """(h, w) of each stage's map, rounded up."""
+    steps = [patch_size * 2**stage for stage in range(stages)]
+    return [(-(-image_size[0] // step), -(-image_size[1] // step)) for step in steps]
+
+
+def fitted_windows(
+    image_size: tuple[int, int], patch_size: int, stages: int, window_size: int | Sequence[int]
+) -> list[int]:
     """The window's side in each stage: as wished, or the shorter side of the stage's map where that is smaller."""
-    sides = [-(-min(image_size) // (patch_size * 2**stage)) for stage in range(stages)]  # rounded up
-    return [min(window_size, side) for side in sides]
+    wished = [window_size] * stages if isinstance(window_size, int) else window_size
+    sizes = map_sizes(image_size, patch_size, stages)
+    return [min(window, *size) for window, size in zip(wished, sizes, strict=True)]
 
 
 class Swin(SwinBackbone):
@@ -309,11 +343,15 @@ class Swin(SwinBackbone):
         image_size: (height, width) in pixels that the windows were fitted to. Pictures of other sizes are taken as long
             as no map is smaller than its window.
         num_classes: 0 leaves the head out and `forward` returns the pooled features.
-        window_size: as wished; where a stage's map is smaller, its window has the map's (shorter) side.
+        window_size: as wished, one for all stages or one a stage; where a stage's map is smaller, its window has the
+            map's (shorter) side.
+        each_axis: timm's rule in the place of the official one: see `AxisBlock`. The windows stay square: a map that is
+            smaller than its window on one axis alone is refused (timm has oblong windows there).
         patch_size, embed_dim, depths, num_heads, mlp_ratio, drop_path: see `SwinBackbone`.
-    """
 
-    block = FittedBlock
+    Raises:
+        UserError: `each_axis`, and a map smaller than its window on one axis alone.
+    """
 
     def __init__(
         self,
@@ -323,11 +361,13 @@ class Swin(SwinBackbone):
         embed_dim: int = 96,
         depths: Sequence[int] = (2, 2, 6, 2),
         num_heads: Sequence[int] = (3, 6, 12, 24),
-        window_size: int = 7,
+        window_size: int | Sequence[int] = 7,
         mlp_ratio: float = 4.0,
         num_classes: int = 1000,
         drop_path: float = 0.0,
+        each_axis: bool = False,
     ):
+        self.block = AxisBlock if each_axis else FittedBlock
         super().__init__(
             patch_size=patch_size,
             embed_dim=embed_dim,
@@ -337,8 +377,22 @@ class Swin(SwinBackbone):
             mlp_ratio=mlp_ratio,
             drop_path=drop_path,
         )
+        if each_axis:
+            self.fit(map_sizes(image_size, patch_size, len(depths)), window_size)
         self.norm = nn.LayerNorm(embed_dim * 2 ** (len(depths) - 1))
         self.head = nn.Linear(self.norm.normalized_shape[0], num_classes) if num_classes else nn.Identity()
+
+    def fit(self, sizes: Sequence[tuple[int, int]], window_size: int | Sequence[int]) -> None:
+        """timm's shifts for maps of these sizes, one a stage."""
+        for at, (stage, (h, w)) in enumerate(zip(self.stages, sizes)):
+            wished = window_size if isinstance(window_size, int) else window_size[at]
+            if h != w and min(h, w) < wished:
+                raise UserError(
+                    f"a map of {h} x {w} tokens is smaller than the window of {wished} x {wished}: timm's window is "
+                    f"{min(h, wished)} x {min(w, wished)} there, and ours are square"
+                )
+            for block in stage.blocks:  # type: ignore[union-attr]
+                block.fit(h, w)
 
     def forward(self, image: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch classes"]:  # type: ignore[override]
         """Class logits (B, C) of normalised pictures; pooled features (B, D) without a head."""

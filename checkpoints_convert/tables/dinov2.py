@@ -2,7 +2,7 @@
 
 Two things do not go name by name. timm calls a SwiGLU's layers as an MLP's (`fc1`, `fc2`): shapes tell them apart. And
 timm has no mask token, and for models with registers no position of the class token: it is added to the token itself.
-What no shape tells: the heads (64 wide in all releases), and how positions are resized. For that the official
+What no shape tells: the heads (in all releases 64 wide), and how positions are resized. For that the official
 repository decides in every format, by whether there are registers; timm and transformers resize in other ways, which
 `position_offset` and `antialias` can tell.
 """
@@ -15,11 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from checkpoints_convert.tables import timm
 from checkpoints_convert.tables.catalogue import Entry, File
 from checkpoints_convert.tables.rules import FIRST, FIRST_FIRST, FLATTEN_KERNEL, STACK_ROWS, Converted, Row, Table
-from checkpoints_convert.tables.system import HEADS, Architecture, Check, Format, System, count_blocks, mean_and_std
+from checkpoints_convert.tables.system import HEADS, Architecture, Check, Format, System, count_blocks, heads_of
 from minimodels.errors import UserError
-from minimodels.errors.untrusted import number, truth
+from minimodels.errors.untrusted import Settings, number, text, truth
 from minimodels.pixels.preprocess import TimmPreprocess, TransformersPreprocess, preprocess_to_dict
 from minimodels.pixels.preprocess_tensor import IMAGENET_MEAN, IMAGENET_STD
 
@@ -163,18 +164,36 @@ FORMATS = {
 }
 
 
+HEADS_BY_WIDTH = {384: 6, 768: 12, 1024: 16, 1152: 16, 1536: 24}  # of the released models
+NEEDED = {
+    "class_token": "no class token",
+    "blocks.0.norm1.bias": "norms without a bias (RMSNorm)",
+    "norm.weight": "no norm behind the last block",
+    "pos": "no positions",
+}
+FEATURES = {
+    **timm.FEATURES,
+    r"^(head|classifier)\.": "a head of class scores",
+    r"^fc_norm\.": "a norm behind the mean of the patches",
+}
+
+
 def architecture(tensors: Mapping[str, Tensor], told: Mapping[str, Any]) -> Architecture:
-    """Sizes from shapes; heads 64 wide and the official way to resize positions unless told.
+    """Sizes from shapes; heads of the released models and the official way to resize positions unless told.
 
     Raises:
-        UserError: positions that make no square.
+        UserError: positions that make no square; heads that nothing tells; another model's parts.
     """
+    timm.check_whole(tensors, "DINOv2", NEEDED)
     embed_dim, patch_numbers = tensors["patch_proj.weight"].shape
     patch_size, positions = round((patch_numbers / 3) ** 0.5), len(tensors["pos"])
     class_position = not is_square(positions)
     side = round((positions - int(class_position)) ** 0.5)
     if side * side + int(class_position) != positions:
         raise UserError(f"{positions} positions are neither a square grid of patches nor one and the class token")
+    name = told.get("architecture", "")
+    if name.startswith("vit_") and embed_dim in HEADS_BY_WIDTH:
+        told = {"num_heads": HEADS_BY_WIDTH[embed_dim], **told}
     swiglu, registers = "blocks.0.mlp.gate_value.weight" in tensors, tensors.get("register_tokens")
     second = "blocks.0.mlp.out_proj.weight" if swiglu else "blocks.0.mlp.fc2.weight"
     return "DINOv2", {
@@ -182,7 +201,7 @@ def architecture(tensors: Mapping[str, Tensor], told: Mapping[str, Any]) -> Arch
         "patch_size": patch_size,
         "embed_dim": embed_dim,
         "depth": count_blocks(tensors, "blocks."),
-        "num_heads": told.get("num_heads", embed_dim // 64),
+        "num_heads": heads_of(embed_dim, HEADS_BY_WIDTH, told),
         "mlp_dim": tensors[second].shape[1],
         "swiglu": swiglu,
         "num_registers": 0 if registers is None else len(registers),
@@ -192,38 +211,55 @@ def architecture(tensors: Mapping[str, Tensor], told: Mapping[str, Any]) -> Arch
     }
 
 
-def from_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What transformers' config.json says beyond the shapes.
+def from_config(config: Settings) -> dict[str, Any]:
+    """What transformers' config.json or timm's says beyond the shapes.
 
     Raises:
-        UserError: an epsilon that no DINOv2 has.
+        UserError: something that no DINOv2 has: another epsilon, activation or pooling.
     """
-    if config.get("model_type") not in ("dinov2", "dinov2_with_registers"):
+    if timm.architecture_name(config):
+        return from_timm(config)
+    config.expect("model_type", "dinov2", "dinov2_with_registers", why="the tensors are named as a DINOv2's")
+    if "model_type" not in config:
         return {}
-    if config.get("layer_norm_eps", 1e-6) != 1e-6:
-        raise UserError(f"layer_norm_eps {config['layer_norm_eps']}: in every DINOv2 it is 1e-6, as in ours")
-    return {"num_heads": config["num_attention_heads"]}
+    config.expect("layer_norm_eps", 1e-6, why="in every DINOv2 it is so, as in ours")
+    config.expect("hidden_act", "gelu", why="our DINOv2 has the exact GELU")
+    return {"num_heads": HEADS(config.get("num_attention_heads", 12), f"num_attention_heads in {config.where}")}
 
 
-def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Mapping[str, Any]) -> dict[str, Any]:
+def from_timm(config: Settings) -> dict[str, Any]:
+    """The same of timm's: its arguments, and the architecture's name for the rest."""
+    arguments = timm.check_arguments(config, "DINOv2")
+    told: dict[str, Any] = {"architecture": timm.architecture_name(config)}
+    for place in (arguments, timm.pretrained_cfg(config), config):
+        place.expect("global_pool", "token", why="our DINOv2 gives the class token")
+    if "num_heads" in arguments:
+        told["num_heads"] = HEADS(arguments["num_heads"], f"num_heads in {arguments.where}")
+    return told
+
+
+def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Settings) -> dict[str, Any]:
     """The official evaluation's preprocessing (shorter side 256 bicubic, centre 224), or what a config beside says."""
     if "preprocessor_config" in beside:
-        config = beside["preprocessor_config"]
-        if config.get("image_processor_type", "").startswith("BitImageProcessor"):  # CLIP's by another name
-            config = {**config, "image_processor_type": "CLIPImageProcessor"}
+        config = beside.inside("preprocessor_config")
+        if config.text("image_processor_type", "").startswith("BitImageProcessor"):  # CLIP's by another name
+            config = Settings({**config, "image_processor_type": "CLIPImageProcessor"}, config.where)
         return {"preprocess": preprocess_to_dict(TransformersPreprocess.from_config(config))}
-    config = beside.get("config", {}).get("pretrained_cfg", {})
-    if format_name == "timm" and config:
-        numbers: dict[str, Any] = {key: config[key] for key in ("crop_pct", "interpolation") if key in config}
-        size = config.get("input_size", (3, arguments["image_size"]))[-1]
-        return {"preprocess": preprocess_to_dict(TimmPreprocess(size, **numbers | mean_and_std(config)))}
+    config = beside.inside("config")
+    if format_name == "timm" and timm.architecture_name(config):
+        return timm.preprocess(config, (arguments["image_size"],) * 2, {})
     size = 224 // arguments["patch_size"] * arguments["patch_size"]
     usual = TimmPreprocess(size, crop_pct=0.875, mean=IMAGENET_MEAN, std=IMAGENET_STD)
     return {"preprocess": preprocess_to_dict(usual)}
 
 
-TOLD: dict[str, Check] = {"num_heads": HEADS, "position_offset": partial(number, above=-1, most=1), "antialias": truth}
-SYSTEM = System("dinov2", FORMATS, architecture, TOLD, from_config, surroundings)
+TOLD: dict[str, Check] = {
+    "architecture": text,
+    "num_heads": HEADS,
+    "position_offset": partial(number, above=-1, most=1),
+    "antialias": truth,
+}
+SYSTEM = System("dinov2", FORMATS, architecture, TOLD, from_config, surroundings, features=FEATURES)
 
 
 # ---------------------------------------------------------------- the official checkpoints

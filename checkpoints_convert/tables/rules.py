@@ -32,6 +32,13 @@ class Operation:
     inverse: Callable[[Tensor, int], Sequence[Tensor]]  # our tensor and how many reference tensors it came from
 
 
+def _flatten(parts: Sequence[Tensor]) -> Tensor:
+    """Square kernels of three colours to rows of 3 p^2 numbers."""
+    if parts[0].ndim != 4 or parts[0].shape[1] != 3 or parts[0].shape[2] != parts[0].shape[3]:
+        raise RuntimeError("expected (channels, 3 colours, p, p): square patches of pictures in colour")
+    return parts[0].flatten(1)
+
+
 def _unflatten(weight: Tensor, _: int) -> list[Tensor]:
     """Rows of 3 p^2 numbers back to square kernels of three colours."""
     side = round((weight.shape[1] / 3) ** 0.5)
@@ -40,7 +47,7 @@ def _unflatten(weight: Tensor, _: int) -> list[Tensor]:
 
 KEEP = Operation("keep", lambda parts: parts[0], lambda whole, _: [whole])
 STACK_ROWS = Operation("stack rows", lambda parts: torch.cat(list(parts)), lambda whole, n: list(whole.chunk(n)))
-FLATTEN_KERNEL = Operation("flatten kernel", lambda parts: parts[0].flatten(1), _unflatten)
+FLATTEN_KERNEL = Operation("flatten kernel", _flatten, _unflatten)
 TRANSPOSE = Operation("transpose", lambda parts: parts[0].mT.contiguous(), lambda whole, _: [whole.mT.contiguous()])
 FIRST = Operation("first of a batch of one", lambda parts: parts[0][0], lambda whole, _: [whole[None]])
 FIRST_FIRST = Operation("first of the first", lambda parts: parts[0][0, 0], lambda whole, _: [whole[None, None]])
@@ -64,6 +71,7 @@ class Converted:
     dropped: dict[str, str] = field(default_factory=dict)
     sources: dict[str, tuple[list[str], str]] = field(default_factory=dict)  # our name -> (reference names, operation)
     problems: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)  # names that no row knows, each among the problems too
 
 
 class Table:
@@ -90,6 +98,7 @@ class Table:
         for name in tensors:
             found = self._find(name)
             if found is None:
+                result.unknown.append(name)
                 result.problems.append(f"unknown name in the checkpoint: {name} {tuple(tensors[name].shape)}")
                 continue
             rule, place, index = found

@@ -6,7 +6,8 @@ dropped.
 
 What no shape tells is the picture size: the released models have 32 x their window (224 for 7, 384 for 12). A window
 other than the checkpoint's may be told; its bias tables are then resized as the official code does, bicubically.
-`backbone=True` makes the segmentation flavour of a classifier's file and leaves the head out.
+`backbone=True` makes the segmentation flavour of a classifier's file and leaves the head out. On oblong pictures timm
+shifts by another rule than everybody else: `each_axis`, told by its format.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,13 +16,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from checkpoints_convert.tables import timm
 from checkpoints_convert.tables.catalogue import Entry, File
 from checkpoints_convert.tables.rules import FLATTEN_KERNEL, STACK_ROWS, Converted, Row, Table
-from checkpoints_convert.tables.system import Architecture, Check, Format, System, count_blocks, mean_and_std, two_sides
+from checkpoints_convert.tables.system import Architecture, Check, Format, System, count_blocks, two_sides
 from minimodels.blocks import resize_positions
 from minimodels.errors import UserError
-from minimodels.errors.untrusted import truth, whole, wholes
-from minimodels.pixels.preprocess import TimmPreprocess, TransformersPreprocess, preprocess_to_dict
+from minimodels.errors.untrusted import Settings, text, truth, whole, wholes
+from minimodels.pixels.preprocess import TransformersPreprocess, preprocess_to_dict
 from minimodels.pixels.preprocess_tensor import IMAGENET_MEAN, IMAGENET_STD
 from minimodels.swin import fitted_windows
 
@@ -150,26 +152,30 @@ IN_MEMORY = {
 NORMS = tuple(f"hidden_states_norms.stage{at + 1}.weight" for at in range(MOST_STAGES))
 
 
-def whole_windows(arguments: Mapping[str, Any]) -> bool:
-    """Whether every map of the trained size is cut into whole windows and merged in whole pairs.
+def one_rule(arguments: Mapping[str, Any]) -> bool:
+    """Whether timm's rule and everybody else's are the same for pictures of the trained size.
 
-    Where not, the libraries differ: timm shifts a map before it is padded, transformers and ours behind.
+    They are where every map is cut into whole windows and merged in whole pairs, so that nothing is padded, and fits
+    into its window on both axes or on none.
     """
-    windows = windows_wanted(arguments)
+    windows, (height, width) = windows_wanted(arguments), arguments["image_size"]
     steps = [arguments["patch_size"] * 2**stage for stage in range(len(windows))]
-    sides = [divmod(side, step) for side in arguments["image_size"] for step in steps]
-    return all(rest == 0 and side % window == 0 for (side, rest), window in zip(sides, windows * 2))
+    if any(height % (step * window) or width % (step * window) for step, window in zip(steps, windows)):
+        return False
+    return all((height == step * window) == (width == step * window) for step, window in zip(steps, windows))
 
 
 def timm_class(arguments: Mapping[str, Any]) -> str:
     """timm's model pools at its end: a backbone of maps is another one."""
-    taken = "num_classes" in arguments and whole_windows(arguments)
+    taken = "num_classes" in arguments and (arguments.get("each_axis") or one_rule(arguments))
     return "timm.models.swin_transformer.SwinTransformer" if taken else ""
 
 
 def classifier(arguments: Mapping[str, Any]) -> str:
     """transformers' model with a head, or its body alone, which pools too. Its windows do not shrink to a small map."""
     if "num_classes" not in arguments or set(windows_wanted(arguments)) != {arguments["window_size"]}:
+        return ""
+    if arguments.get("each_axis") and not one_rule(arguments):
         return ""
     return "transformers.SwinForImageClassification" if arguments["num_classes"] else "transformers.SwinModel"
 
@@ -194,7 +200,7 @@ def unused_norm(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 V5, V5_BODY = (Table(transformers_rows(prefix, IN_MEMORY)) for prefix in ("swin.", ""))
 FORMATS = {
     "official": Format(Table(official_rows()), marks=("layers.0.downsample.reduction.weight",)),
-    "timm": Format(Table(timm_rows()), takes=timm_class),
+    "timm": Format(Table(timm_rows()), {"each_axis": True}, takes=timm_class),
     "transformers": Format(Table(transformers_rows("swin.", ON_THE_HUB))),
     "transformers_body": Format(Table(transformers_rows("", ON_THE_HUB))),
     "transformers_v5": Format(V5, takes=when("transformers.SwinForImageClassification", classifier)),
@@ -223,11 +229,14 @@ def architecture(tensors: Mapping[str, Tensor], told: Mapping[str, Any]) -> Arch
     if told.get("backbone", norms):
         same = windows[0] if len(set(windows)) == 1 else tuple(windows)
         return "SwinBackbone", arguments | {"window_size": told.get("window_size", same), "output_norms": norms}
-    window = told.get("window_size", max(windows))
-    side = arguments["patch_size"] * 2 ** (len(windows) - 1) * window
+    several = told.get("architecture", "").startswith("swin_s3_") and len(set(windows)) > 1
+    window = told.get("window_size", tuple(windows) if several else max(windows))
+    last = window if isinstance(window, int) else window[-1]
+    side = arguments["patch_size"] * 2 ** (len(windows) - 1) * last
     return "Swin", arguments | {
         "image_size": told.get("image_size", (side, side)),
         "window_size": window,
+        "each_axis": told.get("each_axis", False),
         "num_classes": len(tensors["head.weight"]) if "head.weight" in tensors else 0,
     }
 
@@ -257,7 +266,8 @@ def adapt(converted: Converted, arguments: Mapping[str, Any]) -> None:
     tables = [name for name in tensors if name.endswith(f".{TABLE}")]
     found = {name: window_of(len(tensors[name]), name) for name in tables}
     unfit = {name: window for name, window in found.items() if window != wanted[stage_of(name)]}
-    if unfit and "image_size" in arguments and max(found.values()) == arguments["window_size"]:
+    own = (max(found.values()), tuple({stage_of(name): window for name, window in found.items()}.values()))
+    if unfit and "image_size" in arguments and arguments["window_size"] in own:
         name, window = next(iter(unfit.items()))
         raise UserError(
             f"{name} is made for a window of {window} x {window} tokens, and a picture of "
@@ -292,16 +302,36 @@ def resize_table(table: Tensor, window: int) -> Tensor:
     return resize_positions(table, (old, old), (new, new), antialias=False)
 
 
-def from_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What transformers' config.json or timm's config.json says beyond the shapes."""
-    if config.get("model_type") == "swin":
-        return {"image_size": two_sides(config["image_size"], "image_size")}
-    if str(config.get("architecture", "")).startswith("swin_"):
-        return {"image_size": tuple(config["pretrained_cfg"]["input_size"][1:])} if "pretrained_cfg" in config else {}
-    return {}
+def from_config(config: Settings) -> dict[str, Any]:
+    """What transformers' config.json or timm's config.json says beyond the shapes.
+
+    Raises:
+        UserError: something that our Swin has not: another model, epsilon, activation or pooling.
+    """
+    if timm.architecture_name(config):
+        return from_timm(config)
+    config.expect("model_type", "swin", why="the tensors are named as a Swin's, whose config this is not")
+    if "model_type" not in config:
+        return {}
+    config.expect("layer_norm_eps", 1e-5, why="in every released Swin it is so, as in ours")
+    config.expect("hidden_act", "gelu", why="our Swin has the exact GELU")
+    config.expect("use_absolute_embeddings", False, why="our Swin has no absolute positions")
+    return {"image_size": two_sides(config.get("image_size", 224), f"image_size in {config.where}")}
 
 
-def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Mapping[str, Any]) -> dict[str, Any]:
+def from_timm(config: Settings) -> dict[str, Any]:
+    """The same of timm's: its arguments, the size of the pictures, and whether windows differ by the stage."""
+    arguments = timm.check_arguments(config, "Swin")
+    for place in (arguments, timm.pretrained_cfg(config), config):
+        place.expect("global_pool", "avg", why="our Swin takes the mean of the last map")
+    told: dict[str, Any] = {"architecture": timm.architecture_name(config)}
+    if "img_size" in arguments:
+        return told | {"image_size": two_sides(arguments["img_size"], f"img_size in {arguments.where}")}
+    size = timm.input_size(config)
+    return told | ({"image_size": size} if size else {})
+
+
+def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Settings) -> dict[str, Any]:
     """The preprocessing: as a config beside the weights says, else the library's usual one at the model's size."""
     if "image_size" not in arguments:
         return {}
@@ -311,10 +341,8 @@ def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Mapping
         usual |= {"image_mean": IMAGENET_MEAN, "image_std": IMAGENET_STD}
         config = beside.get("preprocessor_config", usual)
         return {"preprocess": preprocess_to_dict(TransformersPreprocess.from_config(config))}
-    told = beside.get("config", {}).get("pretrained_cfg", {})
-    numbers: dict[str, Any] = {"crop_pct": 0.9 if height < 384 else 1.0, "mean": IMAGENET_MEAN, "std": IMAGENET_STD}
-    numbers |= {key: told[key] for key in ("crop_pct", "interpolation") if key in told}
-    return {"preprocess": preprocess_to_dict(TimmPreprocess(height, **numbers | mean_and_std(told)))}
+    usual = {"crop_pct": 0.9 if height < 384 else 1.0, "mean": IMAGENET_MEAN, "std": IMAGENET_STD}
+    return timm.preprocess(beside.inside("config"), (height, width), usual)
 
 
 def windows(value: Any, what: str) -> int | tuple[int, ...]:
@@ -324,8 +352,14 @@ def windows(value: Any, what: str) -> int | tuple[int, ...]:
     return whole(value, what, most=MOST_WINDOW)
 
 
-TOLD: dict[str, Check] = {"image_size": two_sides, "window_size": windows, "backbone": truth}
-SYSTEM = System("swin", FORMATS, architecture, TOLD, from_config, surroundings, adapt=adapt)
+TOLD: dict[str, Check] = {
+    "architecture": text,
+    "image_size": two_sides,
+    "window_size": windows,
+    "each_axis": truth,
+    "backbone": truth,
+}
+SYSTEM = System("swin", FORMATS, architecture, TOLD, from_config, surroundings, adapt=adapt, features=timm.FEATURES)
 
 
 # ---------------------------------------------------------------- the official checkpoints

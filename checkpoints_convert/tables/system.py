@@ -4,7 +4,9 @@ A system (ViT, CLIP ...) has one table a reference format and one function that 
 converted tensors, so that it is written once whatever the format was.
 """
 
-from collections.abc import Callable, Mapping
+import re
+import warnings
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -60,6 +62,8 @@ class System:
             the second as `clip`.
         adapt: what a table made of a checkpoint and the constructor arguments chosen for it: change the first to fit
             the second (bias tables of another window, a head that is not wanted), or say why it cannot.
+        features: what other models have that this one has not: a regular expression for names of tensors -> how a
+            message calls it.
         lent: what official files leave out and another official checkpoint has, where it is on this machine: key for
             `surroundings` -> that checkpoint's name and the file ("vocabulary" -> BERT's "vocab.txt").
         own_config: the JSON file beside weights, without .json, that only this system's library writes.
@@ -73,6 +77,7 @@ class System:
     surroundings: Callable[[Mapping[str, Any], str, Settings], dict[str, Any]] = lambda *_: {}
     join: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], dict[str, Tensor]] | None = None
     adapt: Callable[[Converted, Mapping[str, Any]], None] = lambda *_: None
+    features: Mapping[str, str] = field(default_factory=dict)
     lent: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     own_config: str = ""
 
@@ -107,12 +112,51 @@ def detect(tensors: Mapping[str, Tensor], systems: Mapping[str, System]) -> tupl
             if known > most and (not form.marks or any(mark in tensors for mark in form.marks)):
                 best, most = (system.name, format_name), known
     if most[0] * 2 < len(names) or not names:
-        shown = ", ".join(names[:5]) or "no tensor at all"
+        listed = ", ".join(names[:5]) or "no tensor at all"
+        every = {pattern: words for system in systems.values() for pattern, words in system.features.items()}
+        features = features_of(names, every)
         raise UserError(
-            f"these tensors belong to no model we know ({shown}{' ...' if len(names) > 5 else ''}); "
+            f"these tensors belong to no model we know ({listed}{' ...' if len(names) > 5 else ''})"
+            f"{': they have ' if features else ''}{features}; "
             f"known: {', '.join(systems)}. Is it the checkpoint of another model, or one part of it?"
         )
     return best
+
+
+def features_of(names: Iterable[str], features: Mapping[str, str]) -> str:
+    """What other models have and these names show, each with its first name; empty where there is nothing of it."""
+    found: dict[str, str] = {}
+    for name in names:
+        for pattern, feature in features.items():
+            if re.search(pattern, name):
+                found.setdefault(feature, name)
+    return ", ".join(f"{feature} ({name})" for feature, name in found.items())
+
+
+def heads_of(width: int, released: Mapping[int, int], told: Mapping[str, Any], *, key: str = "num_heads") -> int:
+    """How many heads a block has: as told, else as in every released model of that width, and said aloud.
+
+    Args:
+        width: channels of a token.
+        released: width -> heads.
+        told: what the caller or a config tells, under `key`.
+        key: how a caller tells it.
+
+    Raises:
+        UserError: nothing tells, and no released model has that width.
+    """
+    if key in told:
+        return told[key]
+    if width not in released:
+        raise UserError(
+            f"nothing tells how many heads the blocks have, and no released model is {width} wide: tell {key}=..."
+        )
+    warnings.warn(
+        f"nothing beside these weights tells how many heads the blocks have: {released[width]} are assumed, as in the "
+        f"released models of {width} channels; say {key}=... where it is not so",
+        stacklevel=2,
+    )
+    return released[width]
 
 
 def count_blocks(tensors: Mapping[str, Tensor], prefix: str) -> int:

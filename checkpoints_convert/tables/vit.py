@@ -2,15 +2,20 @@
 
 timm already stacks q, k and v in one matrix as we do; transformers keeps three. transformers has two spellings: the one
 on the hub and in files, and the one that its models' `state_dict()` has since version 5.
+
+What no shape tells is the number of heads, and in timm the activation and the place of the norms: the config beside the
+weights tells them, transformers' by itself, timm's by the architecture's name.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from checkpoints_convert.tables import timm
 from checkpoints_convert.tables.catalogue import Entry, File
-from checkpoints_convert.tables.rules import FIRST, FIRST_FIRST, FLATTEN_KERNEL, STACK_ROWS, Row, Table
+from checkpoints_convert.tables.rules import FIRST, FIRST_FIRST, FLATTEN_KERNEL, STACK_ROWS, Converted, Row, Table
 from checkpoints_convert.tables.system import (
     EPSILON,
     HEADS,
@@ -19,12 +24,12 @@ from checkpoints_convert.tables.system import (
     Format,
     System,
     count_blocks,
-    mean_and_std,
+    heads_of,
     two_sides,
 )
 from minimodels.errors import UserError
-from minimodels.errors.untrusted import truth
-from minimodels.pixels.preprocess import TimmPreprocess, TransformersPreprocess, preprocess_to_dict
+from minimodels.errors.untrusted import Settings, text, truth
+from minimodels.pixels.preprocess import TransformersPreprocess, preprocess_to_dict
 
 TIMM: list[Row] = [
     ("patch_embed.proj.weight", "patch_proj.weight", FLATTEN_KERNEL),
@@ -113,8 +118,21 @@ def body(arguments: Mapping[str, Any]) -> str:
 
 TRANSFORMERS_TOLD = {"norm_eps": 1e-12, "antialias": False}
 V5, V5_BODY = (Table(transformers_rows(prefix, "layers", IN_MEMORY)) for prefix in ("vit.", ""))
+
+
+class TimmTable(Table):
+    """timm's names. FlexiViT's class token has no position: ours gets zeros, which change nothing."""
+
+    def convert(self, tensors: Mapping[str, Tensor]) -> Converted:
+        result = super().convert(tensors)
+        pos = result.tensors.get("pos")
+        if pos is not None and "class_token" in result.tensors and round(len(pos) ** 0.5) ** 2 == len(pos):
+            result.tensors["pos"] = torch.cat([torch.zeros_like(pos[:1]), pos])
+        return result
+
+
 FORMATS = {
-    "timm": Format(Table(TIMM), {"norm_eps": 1e-6, "antialias": True}, takes=timm_class),
+    "timm": Format(TimmTable(TIMM), {"norm_eps": 1e-6, "antialias": True}, takes=timm_class),
     "transformers": Format(Table(transformers_rows("vit.", "encoder.layer", ON_THE_HUB)), TRANSFORMERS_TOLD),
     "transformers_backbone": Format(Table(transformers_rows("", "encoder.layer", ON_THE_HUB)), TRANSFORMERS_TOLD),
     "transformers_v5": Format(V5, TRANSFORMERS_TOLD, takes=classifier),
@@ -122,18 +140,36 @@ FORMATS = {
 }
 
 
+# Width -> heads of the released models, timm's small test models among them; with timm's name beside the weights there
+# is no guess, and those that differ from the others of their width stand below.
+RELEASED = {64: 2, 96: 3, 192: 3, 256: 4, 320: 5, 384: 6, 512: 8, 640: 10, 768: 12, 832: 13, 896: 14}
+RELEASED |= {1024: 16, 1152: 16, 1280: 16, 1408: 16, 1664: 16}
+OTHER_HEADS = {"vit_base_patch16_gap_224": 16}
+TIMM_NAMES = ("vit_", "flexivit_", "eva_large_", "test_vit", "deit_")  # what the names of timm's plain ViTs begin with
+
+
 def architecture(tensors: Mapping[str, Tensor], told: Mapping[str, Any]) -> Architecture:
-    """Sizes from shapes; heads 64 wide unless told; mean pooling where there is no class token."""
+    """Sizes from shapes; heads as the released models have them unless told; a mean where there is no class token.
+
+    Raises:
+        UserError: heads that nothing tells; a told picture size that has not as many patches as there are positions.
+    """
+    timm.check_whole(tensors, "ViT", NEEDED)
     embed_dim, patch_numbers = tensors["patch_proj.weight"].shape
     class_token = "class_token" in tensors
     num_patches = len(tensors["pos"]) - int(class_token)
     patch_size = round((patch_numbers / 3) ** 0.5)
+    name = told.get("architecture", "")
+    if name.startswith(TIMM_NAMES) and embed_dim in RELEASED:
+        told = {"num_heads": OTHER_HEADS.get(name, RELEASED[embed_dim]), **told}
     return "ViT", {
-        "image_size": tuple(told["image_size"]) if "image_size" in told else square(num_patches, patch_size),
+        "image_size": fitting(told["image_size"], num_patches, patch_size)
+        if "image_size" in told
+        else square(num_patches, patch_size),
         "patch_size": patch_size,
         "embed_dim": embed_dim,
         "depth": count_blocks(tensors, "blocks."),
-        "num_heads": told.get("num_heads", embed_dim // 64),
+        "num_heads": heads_of(embed_dim, RELEASED, told),
         "mlp_dim": len(tensors["blocks.0.mlp.fc1.weight"]),
         "num_classes": len(tensors["head.weight"]) if "head.weight" in tensors else 0,
         "class_token": class_token,
@@ -157,36 +193,82 @@ def square(num_patches: int, patch_size: int) -> tuple[int, int]:
     return side * patch_size, side * patch_size
 
 
-def from_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What transformers' config.json or timm's config.json says beyond the shapes."""
-    if config.get("model_type") == "vit":
-        return {"num_heads": config["num_attention_heads"], "norm_eps": config["layer_norm_eps"]}
-    if str(config.get("architecture", "")).startswith("vit_"):
-        pool = config.get("global_pool", config.get("pretrained_cfg", {}).get("global_pool", "token"))
-        return {"mean_pool": pool == "avg"}
-    return {}
+def fitting(image_size: tuple[int, int], num_patches: int, patch_size: int) -> tuple[int, int]:
+    """A told picture size, where it has as many patches as there are positions.
+
+    Raises:
+        UserError: it has not.
+    """
+    patches = (image_size[0] // patch_size) * (image_size[1] // patch_size)
+    if patches != num_patches:
+        raise UserError(
+            f"a picture of {image_size[0]} x {image_size[1]} pixels has {patches} patches of {patch_size}, and the "
+            f"checkpoint {num_patches} positions for patches; tell the size that it is for: image_size=(height, width)"
+        )
+    return image_size
 
 
-def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Mapping[str, Any]) -> dict[str, Any]:
+def from_config(config: Settings) -> dict[str, Any]:
+    """What transformers' config.json or timm's config.json says beyond the shapes.
+
+    Raises:
+        UserError: something that our ViT has not: another model, activation or pooling.
+    """
+    if timm.architecture_name(config):
+        return from_timm(config)
+    config.expect("model_type", "vit", why="the tensors are named as a ViT's, whose config this is not")
+    if "model_type" not in config:
+        return {}
+    config.expect("hidden_act", "gelu", why="our ViT has the exact GELU")
+    return {
+        "num_heads": HEADS(config.get("num_attention_heads", 12), f"num_attention_heads in {config.where}"),
+        "norm_eps": EPSILON(config.get("layer_norm_eps", 1e-12), f"layer_norm_eps in {config.where}"),
+        "image_size": two_sides(config.get("image_size", 224), f"image_size in {config.where}"),
+    }
+
+
+def from_timm(config: Settings) -> dict[str, Any]:
+    """The same of timm's: its arguments, the size of the pictures, and the architecture's name for the rest."""
+    arguments = timm.check_arguments(config, "ViT")
+    told: dict[str, Any] = {"architecture": timm.architecture_name(config)}
+    if "num_heads" in arguments:
+        told["num_heads"] = HEADS(arguments["num_heads"], f"num_heads in {arguments.where}")
+    if "img_size" in arguments:
+        told["image_size"] = two_sides(arguments["img_size"], f"img_size in {arguments.where}")
+    elif size := timm.input_size(config):
+        told["image_size"] = size
+    for place in (arguments, timm.pretrained_cfg(config), config):
+        if "global_pool" in place:
+            place.expect("global_pool", "token", "avg", why="our ViT takes the class token or the mean of the patches")
+            return told | {"mean_pool": place["global_pool"] == "avg"}
+    return told
+
+
+def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Settings) -> dict[str, Any]:
     """The preprocessing: as a config beside the weights says, else the library's usual one at the model's size."""
     height, width = arguments["image_size"]
-    if format_name.startswith("transformers"):
-        usual = {"image_processor_type": "ViTImageProcessor", "size": {"height": height, "width": width}}
-        config = beside.get("preprocessor_config", usual)
-        return {"preprocess": preprocess_to_dict(TransformersPreprocess.from_config(config))}
-    told = beside.get("config", {}).get("pretrained_cfg", {})
-    numbers: dict[str, Any] = {key: told[key] for key in ("crop_pct", "interpolation") if key in told}
-    return {"preprocess": preprocess_to_dict(TimmPreprocess(height, **numbers | mean_and_std(told)))}
+    if not format_name.startswith("transformers"):
+        return timm.preprocess(beside.inside("config"), (height, width), {})
+    usual = {"image_processor_type": "ViTImageProcessor", "size": {"height": height, "width": width}}
+    config = beside.get("preprocessor_config", usual)
+    return {"preprocess": preprocess_to_dict(TransformersPreprocess.from_config(config))}
 
 
+NEEDED = {
+    "blocks.0.norm1.bias": "norms without a bias (RMSNorm)",
+    "norm.weight pool_norm.weight": "no norm behind the last block",
+    "pos": "no positions",
+    "blocks.0.attn.qkv.weight": "no common projection of q, k and v",
+}
 TOLD: dict[str, Check] = {
+    "architecture": text,
     "image_size": two_sides,
     "num_heads": HEADS,
     "mean_pool": truth,
     "norm_eps": EPSILON,
     "antialias": truth,
 }
-SYSTEM = System("vit", FORMATS, architecture, TOLD, from_config, surroundings)
+SYSTEM = System("vit", FORMATS, architecture, TOLD, from_config, surroundings, features=timm.FEATURES)
 
 
 # ---------------------------------------------------------------- the official checkpoints

@@ -104,7 +104,8 @@ OTHERWISE = {
     "no class token": (("vit: ViT, timm", {"class_token": False}), "transformers"),
     "padded maps": (("swin: Swin, transformers", {}), "timm"),
     "a window that shrank": (("swin: Swin, timm", {}), "transformers"),
-    "half a window more": (("swin: Swin, timm", {"image_size": (32, 36)}), "timm"),
+    "half a window more": (("swin: Swin, timm", {"image_size": (32, 36), "each_axis": False}), "timm"),
+    "timm's rule": (("swin: Swin, timm", {"image_size": (32, 36)}), "transformers"),
 }
 
 

@@ -1,5 +1,6 @@
 """Wrong Swins, of both flavours: windows, shift, mask, relative bias, merging."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,8 +10,10 @@ from torch import Tensor, nn
 
 from checkpoints_convert.proof.mutants import Change, Mutant, StandIn, each, forget, methods, swap
 from checkpoints_convert.proof.mutants import blocks as wrong
+from checkpoints_convert.proof.references import Trial
+from checkpoints_convert.proof.references.swin import timm_pairs
 from minimodels import swin
-from minimodels.swin import FittedBlock, PatchMerging, Swin, SwinBackbone, SwinBlock, WindowAttention
+from minimodels.swin import AxisBlock, FittedBlock, PatchMerging, Swin, SwinBackbone, SwinBlock, WindowAttention
 
 # ---------------------------------------------------------------- windows
 
@@ -180,8 +183,52 @@ CLASSIFIER_CHANGES: dict[str, Change] = {
     "shifted where the map fits": methods(FittedBlock, shift_here=SwinBlock.shift_here),
     "pooled before the norm": methods(Swin, encode=pooled_first),
 }
+
+
+def look_each(block: Any, x: Tensor, *, padded_first: bool = False, masked: bool = True) -> Tensor:
+    """`AxisBlock.look_around` spelled out, with one thing changed."""
+    h, w, side, (down, across) = x.shape[1], x.shape[2], block.window_size, block.shifts
+    x = swin.pad_to_multiple(x, side) if padded_first else x
+    x = swin.pad_to_multiple(torch.roll(x, (-down, -across), dims=(1, 2)), side)
+    high, wide = x.shape[1:3]
+    mask = swin.same_region(high, wide, side, (down, across), x.device) if masked and (down or across) else None
+    x = swin.join_windows(block.attn(swin.split_windows(x, side), mask), side, high, wide)
+    x = x if padded_first else x[:, :h, :w]
+    return torch.roll(x, (down, across), dims=(1, 2))[:, :h, :w]
+
+
+def shifts(down: Callable[[Any], int], across: Callable[[Any], int]) -> Change:
+    """Other shifts in every block of timm's rule."""
+    return each(AxisBlock, lambda block: setattr(block, "shifts", (down(block), across(block))))
+
+
+def first(block: Any) -> int:
+    return block.shifts[0]
+
+
+def second(block: Any) -> int:
+    return block.shifts[1]
+
+
+def smaller(block: Any) -> int:
+    return min(block.shifts)
+
+
+def larger(block: Any) -> int:
+    return max(block.shifts)
+
+
+TIMM_CHANGES: dict[str, Change] = {
+    "the smaller axis decides": shifts(smaller, smaller),
+    "the larger axis decides": shifts(larger, larger),
+    "axes swapped": shifts(second, first),
+    "padded before the roll": methods(AxisBlock, look_around=lambda block, x: look_each(block, x, padded_first=True)),
+    "no mask": methods(AxisBlock, look_around=lambda block, x: look_each(block, x, masked=False)),
+}
+OBLONG = Trial({"img_size": (28, 16), "depths": (2, 2), "num_heads": (3, 2)}, pairs=timm_pairs(2))
 BACKBONE, CLASSIFIER = ("Swin backbone", "transformers"), ("Swin", "transformers")
 MUTANTS = [
     *(Mutant(f"backbone: {name}", change, BACKBONE) for name, change in {**CHANGES, **BACKBONE_CHANGES}.items()),
     *(Mutant(f"classifier: {name}", change, CLASSIFIER) for name, change in {**CHANGES, **CLASSIFIER_CHANGES}.items()),
+    *(Mutant(f"timm's rule: {name}", change, ("Swin", "timm"), OBLONG) for name, change in TIMM_CHANGES.items()),
 ]

@@ -171,6 +171,10 @@ TIMM_TRIALS = {
     "one window a map": timm_trial(img_size=8, depths=(2, 2), num_heads=(3, 2)),
     "narrow MLP": timm_trial(mlp_ratio=1.5, depths=(2, 1), num_heads=(3, 6)),
     "no head": timm_trial(num_classes=0, depths=(1, 2, 1), num_heads=(3, 6, 2)),
+    "one axis at the window": timm_trial(img_size=(16, 32), depths=(2, 2), num_heads=(3, 2)),
+    "the other axis at the window": timm_trial(img_size=(32, 16), depths=(2, 2), num_heads=(3, 2)),
+    "padded, one axis at the window": timm_trial(img_size=(20, 16), depths=(2, 2), num_heads=(3, 2)),
+    "padded on both axes": timm_trial(img_size=(28, 44), depths=(2, 2, 2), num_heads=(3, 2, 4)),
     "window 7 at 112 pixels": timm_trial(
         img_size=112, patch_size=4, window_size=7, depths=(2, 2, 2), num_heads=(1, 2, 3), embed_dim=6
     ),

@@ -12,6 +12,7 @@ from checkpoints_convert.proof.suite import reference_named, tiny, twins
 from checkpoints_convert.proof.verify import redraw_all
 from checkpoints_convert.tables.swin import SYSTEM, resize_table
 from minimodels.errors import UserError
+from minimodels.errors.untrusted import Settings
 from minimodels.stored.models import open_file, save
 from minimodels.swin import Swin, SwinBackbone, same_region, split_windows
 
@@ -230,7 +231,7 @@ def test_half_a_checkpoint_lists_what_is_missing():
         build(tensors, "swin")
     assert "missing: our stages.1.blocks.2.mlp.fc1.weight" in str(caught.value)
     assert "unknown name in the checkpoint: layers.0.blocks.0.attn.extra" in str(caught.value)
-    with pytest.raises(UserError, match="cannot be told 'num_heads'; it takes: image_size, window_size, backbone"):
+    with pytest.raises(UserError, match="cannot be told 'num_heads'; it takes: architecture, image_size, window"):
         build(tensors, "swin", num_heads=3)
     with pytest.raises(UserError, match="this is a swin checkpoint"):
         build(export(classifier(), "timm"), "vit")
@@ -253,7 +254,7 @@ def test_preprocess_as_timm(name, side):
     arguments = {"image_size": (side, side)}
     from minimodels.stored.models import preprocess_from_dict
 
-    ours = preprocess_from_dict(SYSTEM.surroundings(arguments, "official", {})["preprocess"])
+    ours = preprocess_from_dict(SYSTEM.surroundings(arguments, "official", Settings({}, "beside"))["preprocess"])
     for size in ((500, 333), (101, 700)):
         assert torch.equal(ours(noise(*size)), transform(noise(*size)))
 
@@ -264,7 +265,7 @@ def test_preprocess_as_transformers():
     from minimodels.stored.models import preprocess_from_dict
 
     arguments = {"image_size": (224, 224)}
-    ours = preprocess_from_dict(SYSTEM.surroundings(arguments, "transformers", {})["preprocess"])
+    ours = preprocess_from_dict(SYSTEM.surroundings(arguments, "transformers", Settings({}, "beside"))["preprocess"])
     mean, std = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
     theirs = ViTImageProcessorPil(size={"height": 224, "width": 224}, resample=3, image_mean=mean, image_std=std)
     for size in ((500, 333), (101, 700)):

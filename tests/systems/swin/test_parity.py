@@ -1,14 +1,17 @@
 """Swin beside timm and transformers, at full size and where padding is special; ../test_parity.py has the trials."""
 
+import copy
+
 import pytest
 import torch
 from einops import rearrange
 
-from checkpoints_convert.proof.mutants.swin import look
+from checkpoints_convert import build
 from checkpoints_convert.proof.references.swin import BASE
 from checkpoints_convert.proof.suite import reference_named, twins
 from checkpoints_convert.proof.verify import beside, difference, redraw_all
-from minimodels.swin import FittedBlock, SwinBackbone
+from minimodels.errors import UserError
+from minimodels.swin import Swin, SwinBackbone
 from tests.systems.swin.small import pictures
 
 TIMM, TRANSFORMERS = reference_named("Swin", "timm"), reference_named("Swin", "transformers")
@@ -33,21 +36,63 @@ def test_backbone_same_as_timm_where_nothing_is_padded(device):
         assert difference(found, rearrange(expected, "b d h w -> b h w d")) <= 1e-10
 
 
+TWO = {"embed_dim": 12, "depths": (2, 2), "num_heads": (2, 3), "window_size": 4, "patch_size": 2}
+SIDES = (8, 12, 16, 18, 20, 22, 24, 28, 30, 32, 34, 40)  # maps of 4 to 20 tokens, then of 2 to 10
+
+
 @pytest.mark.parity
-def test_timm_pads_after_the_roll(monkeypatch):
-    """At 28 pixels maps are 14, 7 and 4 wide for a window of 4. The official classifier refuses such sizes,
-    transformers pads before it rolls, as we do; a block that pads afterwards gives timm's numbers. (Where the padding
-    is as wide as the shift, as in the map of 14, the order does not matter: the windows' groups are the same.)"""
+@pytest.mark.parametrize("height", SIDES)
+def test_oblong_pictures_beside_timm(height):
+    """Below, at and above the window on both axes: timm's numbers, or one line where its windows are oblong."""
     from timm.models.swin_transformer import SwinTransformer
 
-    sizes = {"embed_dim": 12, "depths": (2, 2, 2), "num_heads": (2, 3, 4), "window_size": 4, "patch_size": 2}
-    theirs = redraw_all(SwinTransformer(img_size=28, num_classes=5, **sizes)).double()
-    ours = TIMM.ours(theirs, {"img_size": 28})
-    image = pictures(2, 28, 28)
+    for width in SIDES:
+        theirs = redraw_all(SwinTransformer(img_size=(height, width), num_classes=5, **TWO)).double()
+        tensors = theirs.state_dict()
+        last = (-(-height // 4), -(-width // 4))
+        if last[0] != last[1] and min(last) < 4:
+            with pytest.raises(UserError, match="square windows alone are read here|smaller than the window of 4 x 4"):
+                build(tensors, "swin", format="timm", image_size=(height, width))
+            continue
+        ours = build(tensors, "swin", format="timm", image_size=(height, width))
+        image = pictures(2, height, width)
+        with torch.no_grad():
+            assert difference(ours(image), theirs(image)) <= 1e-10, (height, width)
+
+
+@pytest.mark.parity
+def test_timm_keeps_its_shifts_for_other_pictures():
+    """A model of 16 x 32 shifts its second stage across alone, whatever picture it is shown."""
+    from timm.models.swin_transformer import SwinTransformer
+
+    model = SwinTransformer(img_size=(16, 32), num_classes=5, strict_img_size=False, **TWO)
+    theirs = redraw_all(model).double()
+    ours = build(theirs.state_dict(), "swin", format="timm", image_size=(16, 32))
     with torch.no_grad():
-        assert difference(ours(image), theirs(image)) > 1e-3
-        monkeypatch.setattr(FittedBlock, "look_around", lambda block, x: look(block, x, pad="after the roll"))
-        assert difference(ours(image), theirs(image)) <= 1e-10
+        for height, width in ((16, 32), (32, 16), (32, 32), (8, 8), (30, 18), (48, 20)):
+            image = pictures(2, height, width)
+            assert difference(ours(image), theirs(image)) <= 1e-10, (height, width)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("height", [16, 18, 20, 22, 24, 31, 32, 40])
+def test_oblong_pictures_beside_transformers(height):
+    """The smaller side decides for both axes. transformers remembers the last picture's maps, so it is built anew."""
+    sizes = {"image_size": 32, "patch_size": 2, "window_size": 4, "num_labels": 5, **TWO}
+    theirs = redraw_all(TRANSFORMERS.build(**sizes)).double()
+    ours = TRANSFORMERS.ours(theirs, sizes)
+    for width in (16, 17, 18, 20, 24, 32, 38):
+        image = pictures(2, height, width)
+        with torch.no_grad():
+            expected = copy.deepcopy(theirs)(image).logits
+            assert difference(ours(image), expected) <= 1e-10, (height, width)
+
+
+def test_a_map_below_its_window_on_one_axis():
+    sizes = {**TWO, "num_classes": 5}
+    with pytest.raises(UserError, match=r"a map of 2 x 4 tokens is smaller than the window of 4 x 4: timm's"):
+        Swin(image_size=(8, 16), each_axis=True, **sizes)
+    Swin(image_size=(8, 8), each_axis=True, **sizes), Swin(image_size=(8, 16), **sizes)
 
 
 @pytest.mark.parity
