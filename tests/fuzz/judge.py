@@ -62,7 +62,7 @@ def judge(case: Case, target: Target) -> Verdict:
         verdict = attempt(case, target, folder)
         seconds, larger = time.process_time() - began, memory() - before
         if not verdict.bad:
-            verdict = costly(verdict, seconds, larger, target) or leftovers(verdict, folder)
+            verdict = costly(verdict, seconds, larger, target) or leftovers(verdict, folder, case)
         return Verdict(verdict.kind, verdict.cause, verdict.detail, seconds)
     finally:
         os.chdir(home)
@@ -114,9 +114,10 @@ def costly(verdict: Verdict, seconds: float, larger: int, target: Target) -> Ver
     return None
 
 
-def leftovers(verdict: Verdict, folder: Path) -> Verdict:
-    """Temporary files that nobody cleaned: all that our writers make begin with a dot and hold the target's name."""
-    left = [place.name for place in folder.rglob(".*") if not place.name.startswith(KEPT)]
+def leftovers(verdict: Verdict, folder: Path, case: Case) -> Verdict:
+    """Temporary files that nobody cleaned: all that our writers make begin with a dot. What was asked for does not."""
+    asked = Path(str(case.values.get("name", ""))).parts
+    left = [place.name for place in folder.rglob(".*") if not place.name.startswith(KEPT) and place.name not in asked]
     if left:
         return Verdict("leftover", f"leftover: {verdict.kind}", f"{len(left)} files left: {left[0]!r}")
     return verdict

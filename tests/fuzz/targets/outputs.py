@@ -61,7 +61,7 @@ def run(values: Mapping[str, Any], folder: Path) -> str:
     """Write there, or say why not; what was there before stays whole."""
     options.write_inputs(folder)
     (folder / "taken").mkdir()
-    os.mkfifo(folder / f"pipe{Path(values['name']).suffix}")
+    os.mkfifo(folder / f"pipe{next((end for end in ENDINGS[::-1] if values['name'] == f'pipe{end}'), '')}")
     (folder / "link").symlink_to("file")
     (folder / "dangling").symlink_to("nowhere")
     (folder / "loop").symlink_to("loop")

@@ -100,12 +100,20 @@ def run_open(values: Mapping[str, Any], folder: Path) -> str:
             theirs.load()
             plain = theirs.mode in ("RGB", "CMYK", "YCbCr", "1", "L") and not theirs.has_transparency_data
             same = np.array_equal(np.asarray(image), np.asarray(theirs.convert("RGB")))
-            turned = theirs.getexif().get(274, 1) != 1
+            turned = has_exif(theirs)
     except Exception as error:  # PIL's decoders fail in many ways
         raise Wrong(f"opened what PIL refuses: {error}") from None
     if plain and not turned and not same:
         raise Wrong("other pixels than PIL's")
     return "opened"
+
+
+def has_exif(picture: Image.Image) -> bool:
+    """Whether something says that the picture is to be turned, or is too broken to say so."""
+    try:
+        return picture.getexif().get(274, 1) != 1
+    except Exception:  # a broken block of it
+        return True
 
 
 def make_asked(rng: Random) -> tuple[dict[str, Any], dict[str, bytes]]:
