@@ -63,6 +63,10 @@ class AttentionPool(nn.Module):
 
     def __init__(self, channels: int, grid: int, num_heads: int, embed_dim: int):
         super().__init__()
+        if channels % num_heads:
+            raise UserError(
+                f"{channels} channels cannot be split into {num_heads} heads; choose a divisor of {channels}"
+            )
         self.num_heads = num_heads
         self.pos = nn.Parameter(torch.randn(grid * grid + 1, channels) * channels**-0.5)
         self.q_proj = nn.Linear(channels, channels)

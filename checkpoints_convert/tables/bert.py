@@ -106,7 +106,7 @@ def distilbert_class(arguments: Mapping[str, Any]) -> str:
 
 
 NORM_EPS = 1e-12  # in all released models
-DISTIL_TOLD = {"norm_eps": NORM_EPS}  # the library's code has no other
+DISTIL_TOLD = {"norm_eps": NORM_EPS, "one_text": True}  # the library's code has no other epsilon, and no token types
 FORMATS = {
     "google": Format(Table(official_rows("bert.", OLD) + head_rows()), marks=("bert.embeddings.LayerNorm.gamma",)),
     "transformers": Format(Table(official_rows()), takes=bert_class),
@@ -137,7 +137,7 @@ def architecture(tensors: Mapping[str, Tensor], told: Mapping[str, Any]) -> Arch
         "depth": count_blocks(tensors, "blocks."),
         "num_heads": {**assumed, **told}["num_heads"],
         "mlp_dim": len(tensors["blocks.0.mlp.fc1.weight"]),
-        "token_types": len(tensors["token_type"]) if "token_type" in tensors else 0,
+        "token_types": 0 if told.get("one_text") else len(tensors["token_type"]),
         "pooler": "pooler.weight" in tensors,
         "norm_eps": {**assumed, **told}["norm_eps"],
     }

@@ -94,7 +94,8 @@ def read_vocabulary(path: str | Path) -> list[str]:
         UserError: the file cannot be read, or is no BERT vocabulary.
     """
     try:
-        vocabulary = Path(path).read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        text = Path(path).read_bytes().decode("utf-8").replace("\r\n", "\n")
+        vocabulary = text.removesuffix("\n").split("\n")
         check_vocabulary(vocabulary)
     except (OSError, ValueError) as error:  # not there; not UTF-8; not a vocabulary
         raise UserError(f"{path} cannot be used as a vocabulary: {error}") from error
@@ -102,7 +103,10 @@ def read_vocabulary(path: str | Path) -> list[str]:
 
 
 def check_vocabulary(vocabulary: Sequence[str]) -> None:
-    """Raise UserError unless the four pieces are there that no BERT can do without."""
+    """Raise UserError unless the four pieces are there that no BERT can do without, and nothing that no text holds."""
+    for line, piece in enumerate(vocabulary, start=1):
+        if any(unicodedata.category(letter) == "Cc" for letter in piece):
+            raise UserError(f"piece {line} of the vocabulary, {piece!r}, holds a control character; fetch it again")
     if missing := [special for special in SPECIALS[:-1] if special not in vocabulary]:
         raise UserError(
             f"a BERT vocabulary has one piece a line, {' '.join(SPECIALS[:-1])} among them; "

@@ -357,6 +357,7 @@ def test_ids_of_another_vocabulary():
         (b"", r"these 1 lines lack \[PAD\] \[UNK\] \[CLS\] \[SEP\]"),
         (b"the\ndog\n[UNK]\n[PAD]\n", r"these 4 lines lack \[CLS\] \[SEP\]"),
         (b'{"model": {"vocab": {"[PAD]": 0}}}', "these 1 lines lack"),
+        (b"[PAD]\n[UNK]\n[CLS]\n[SEP]\na\rdog", "piece 5 of the vocabulary, .* holds a control character"),
         (b"\xff\xfe[\x00P\x00", "can't decode byte 0xff"),
         (b"\x89PNG\r\n\x1a\n\x00\x00", "can't decode byte"),
     ],

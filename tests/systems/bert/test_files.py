@@ -107,6 +107,10 @@ def test_damaged_files_are_told_whole():
     tensors["embeddings.LayerNorm.gamma"] = tensors["embeddings.LayerNorm.weight"]
     with pytest.raises(UserError, match="norm.weight is given twice"):
         build(tensors, "bert", num_heads=3)
+    tensors = dict(library_files()["encoder"][1])
+    del tensors["embeddings.token_type_embeddings.weight"]  # only DistilBERT has none
+    with pytest.raises(UserError, match="token_type"):
+        build(tensors, "bert", num_heads=3)
     with pytest.raises(UserError, match="24 cannot be split into 5 heads"):
         build(library_files()["encoder"][1], "bert", num_heads=5)
 

@@ -6,6 +6,7 @@ import torch
 from checkpoints_convert.proof.suite import reference_named, twins
 from checkpoints_convert.proof.verify import beside
 from minimodels.clip import CLIP, trim
+from minimodels.clip_resnet import AttentionPool
 from minimodels.errors import UserError
 
 pytestmark = pytest.mark.parity
@@ -74,3 +75,8 @@ def test_full_size(name, device):
         if name in reference.official:
             comparison = beside(reference, reference.official[name], device=device, batch=1)
             assert comparison.ok, f"\n{comparison}"
+
+
+def test_heads_of_the_attention_pool_divide_its_channels():
+    with pytest.raises(UserError, match="256 channels cannot be split into 7 heads"):
+        AttentionPool(channels=256, grid=2, num_heads=7, embed_dim=12)
