@@ -234,7 +234,7 @@ def from_config(config: Settings) -> dict[str, Any]:
 def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Settings) -> dict[str, Any]:
     """CLIP's tokenizer, and each format's own order of preprocessing, to 352 pixels."""
     if "preprocessor_config" in beside:
-        preprocess = preprocess_to_dict(TransformersPreprocess.from_config(beside["preprocessor_config"]))
+        preprocess = preprocess_to_dict(TransformersPreprocess.from_config(beside.inside("preprocessor_config")))
     elif format_name == "transformers":
         preprocess = preprocess_to_dict(
             TransformersPreprocess((PIXELS, PIXELS), resample=2, mean=IMAGENET_MEAN, std=IMAGENET_STD)

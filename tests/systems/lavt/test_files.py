@@ -16,6 +16,7 @@ from checkpoints_convert.proof.verify import difference, redraw_all
 from checkpoints_convert.reading.files import read_tensors
 from checkpoints_convert.tables import entries, lavt
 from minimodels.errors import UserError
+from minimodels.errors.untrusted import Settings
 from minimodels.lavt import LAVT
 from minimodels.pixels.preprocess import preprocess_to_dict
 from minimodels.pixels.preprocess_tensor import SquashPreprocess
@@ -139,6 +140,39 @@ def test_heads_of_pwam_are_in_the_command_line(model, tmp_path):
     assert load(path, fusion_heads=(1, 1, 2, 2), text_heads=1).about["arguments"]["fusion_heads"] == (1, 1, 2, 2)
     with pytest.raises(UserError, match="mha='one'"):
         load(write_official(tmp_path / "b.pth", model, args=argparse.Namespace(mha="one")))
+
+
+WRONG = [5, -1, 0, 0.5, True, [], [1], {}, {"a": 1}, 10**30, float("nan"), "1--1", "a", "1-", "²", "1-99999", "1 1"]
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=repr)
+@pytest.mark.parametrize("key", ["mha", "img_size", "bert_tokenizer"])
+def test_a_command_line_of_wrong_values(key, wrong):
+    """Each is one line; the heads of PWAM, the side of the picture and the words are what it says."""
+    beside = Settings({"args": {key: wrong}}, "what lies beside")
+    if (key, wrong) == ("img_size", 5):
+        assert lavt.surroundings({}, "official", beside) == {"preprocess": preprocess_to_dict(SquashPreprocess(5))}
+        return
+    with pytest.raises(UserError, match=key) as caught:
+        lavt.from_config(beside.inside("args"))
+        lavt.surroundings({}, "official", beside)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_command_line_that_says_something(model, tmp_path):
+    args = argparse.Namespace(img_size=384, mha="", bert_tokenizer="bert-base-uncased", ck_bert="bert-base-uncased")
+    loaded = load(write_official(tmp_path / "a.pth", model, args=args), text_heads=1)
+    assert loaded.preprocess == SquashPreprocess(384)
+    assert loaded.about["arguments"]["fusion_heads"] == (1, 1, 1, 1)
+    with pytest.raises(UserError, match="bert_tokenizer in args .* is .bert-base-cased"):
+        args.bert_tokenizer = "bert-base-cased"
+        load(write_official(tmp_path / "b.pth", model, args=args), text_heads=1)
+    with pytest.raises(UserError, match="tells text_heads, and no width of 64 .* tell it .text_heads="):
+        load(tmp_path / "a.pth")
+
+
+def test_the_heads_of_its_bert_are_those_of_bert_base():
+    assert lavt.bert.HEADS_OF[768] == 12  # the official code knows no other BERT
 
 
 def test_a_bert_with_its_pooler(model, tmp_path):

@@ -8,7 +8,10 @@ from checkpoints_convert.load import load
 from checkpoints_convert.proof.references.sam import OTHER, TINY, open_transformers
 from checkpoints_convert.proof.suite import twins
 from checkpoints_convert.proof.verify import difference
+from checkpoints_convert.tables import sam
+from checkpoints_convert.tables.sam import SYSTEM
 from minimodels.errors import UserError
+from minimodels.errors.untrusted import Settings
 from minimodels.pixels.preprocess_padded import MEAN_255, PaddedPreprocess
 from minimodels.stored import models
 from tests.golden import fill, read_case
@@ -93,3 +96,62 @@ def test_wrong_files(root):
         build(uneven, "sam", decoder_heads=4)
     with pytest.raises(UserError, match="32 channels cannot be split into 7 heads"):
         build(official, "sam", decoder_heads=7)
+
+
+# ---------------------------------------------------------------- configs
+
+RELEASED = {
+    "size": {"longest_edge": 40},
+    "pad_size": {"height": 40, "width": 40},
+    "resample": 2,
+    "rescale_factor": 0.00392156862745098,
+    **dict.fromkeys(("do_resize", "do_rescale", "do_normalize", "do_pad", "do_convert_rgb"), True),
+}
+
+
+def prepared(**config):
+    return models.preprocess_from_dict(
+        SYSTEM.surroundings({"image_size": 40}, "transformers", Settings({"preprocessor_config": config}, "beside"))[
+            "preprocess"
+        ]
+    )
+
+
+def test_pixels_as_the_config_says():
+    assert prepared() == prepared(**RELEASED) == PaddedPreprocess(40)
+    changed = prepared(**RELEASED, image_mean=[0.5, 0.25, 0], image_std=[1, 2, 4])
+    assert changed == PaddedPreprocess(40, (127.5, 63.75, 0.0), (255.0, 510.0, 1020.0))
+
+
+@pytest.mark.parametrize(
+    "key, value",
+    [
+        *((key, False) for key in RELEASED if key.startswith("do_")),
+        ("size", {"longest_edge": 41}),
+        ("size", {"height": 40, "width": 40}),
+        ("size", 40),
+        ("pad_size", {"height": 40, "width": 41}),
+        ("resample", 3),
+        ("rescale_factor", 0.004),
+        ("image_mean", [0.5, 0.5]),
+        ("image_std", "0.5"),
+    ],
+)
+def test_pixels_that_are_prepared_in_another_way(key, value):
+    with pytest.raises(UserError, match=f"^{key} in preprocessor_config in beside is .*, expected"):
+        prepared(**{**RELEASED, key: value})
+
+
+def test_heads_of_a_decoder_that_no_release_has(root):
+    """256 wide it has 8 heads in both libraries; other widths are told."""
+    official = read_case(root / "tests/golden/sam/tiny").checkpoint()
+    with pytest.raises(UserError, match="tells decoder_heads, and no width of 32 .* tell it .decoder_heads="):
+        build(official, "sam")
+    assert sam.DECODER_HEADS == {256: 8}
+
+
+@pytest.mark.parametrize("told", [{"embed_dim": 5}, {"depth": 9}, {"num_masks": 2}, {"global_blocks": (0,)}])
+def test_a_told_size_that_the_shapes_contradict(root, told):
+    official = read_case(root / "tests/golden/sam/tiny").checkpoint()
+    with pytest.raises(UserError, match=f"{next(iter(told))} is told as .*, the shapes say"):
+        build(official, "sam", decoder_heads=4, **told)
