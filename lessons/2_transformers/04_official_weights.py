@@ -123,8 +123,11 @@ print(f"largest difference: {gap:.0e}")
 #
 # Sizes are not in the table. They are read off the tensors: how many rows `pos` has, how many `blocks.{i}` there are.
 # Only what shapes cannot tell has to come from the config beside the weights: the number of heads (48 columns are one
-# head of 48, or three of 16) and the epsilon of LayerNorm. Official ViTs are square; ours is not, on purpose (a square
-# hides exchanged axes), and since 24 places may be 4 x 6 or 3 x 8, we say which.
+# head of 48, or three of 16), the activation, the epsilon of LayerNorm. Every key of that config that changes an answer
+# is read, or refused by name where our model has no such thing. Without a config, a warning says what is assumed, and
+# only for widths on which all released models agree (a tower 1280 wide has 16 heads of 80, not 20 of 64); of any other
+# you are asked. Official ViTs are square; ours is not, on purpose (a square hides exchanged axes), and since 24 places
+# may be 4 x 6 or 3 x 8, we say which.
 
 # %%
 import checkpoints_convert
