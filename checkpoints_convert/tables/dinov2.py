@@ -136,7 +136,9 @@ class TimmTable(Table):
         """A SwiGLU's first layer makes twice as many numbers as its second one takes."""
         match = TIMM_MLP.fullmatch(name)
         first, second = (tensors.get(f"{match[1]}fc{layer}.weight") if match else None for layer in (1, 2))
-        if match is None or first is None or second is None or len(first) != 2 * second.shape[-1]:
+        if match is None or first is None or second is None or not first.ndim == second.ndim == 2:
+            return name
+        if len(first) != 2 * second.shape[1]:
             return name
         return f"{match[1]}{SPELLED['fc' + match[2]]}{match[3]}"
 
@@ -195,6 +197,11 @@ def architecture(tensors: Mapping[str, Tensor], told: Mapping[str, Any]) -> Arch
     if name.startswith("vit_") and embed_dim in HEADS_BY_WIDTH:
         told = {"num_heads": HEADS_BY_WIDTH[embed_dim], **told}
     swiglu, registers = "blocks.0.mlp.gate_value.weight" in tensors, tensors.get("register_tokens")
+    if registers is None and not class_position:
+        raise UserError(
+            f"{positions} positions leave none for the class token, which is so beside registers, and there are no "
+            "registers"
+        )
     second = "blocks.0.mlp.out_proj.weight" if swiglu else "blocks.0.mlp.fc2.weight"
     return "DINOv2", {
         "image_size": side * patch_size,

@@ -126,7 +126,8 @@ class TimmTable(Table):
     def convert(self, tensors: Mapping[str, Tensor]) -> Converted:
         result = super().convert(tensors)
         pos = result.tensors.get("pos")
-        if pos is not None and "class_token" in result.tensors and round(len(pos) ** 0.5) ** 2 == len(pos):
+        alone = pos is not None and pos.ndim == 2 and round(len(pos) ** 0.5) ** 2 == len(pos)
+        if pos is not None and alone and "class_token" in result.tensors:
             result.tensors["pos"] = torch.cat([torch.zeros_like(pos[:1]), pos])
         return result
 

@@ -116,6 +116,21 @@ def test_wrong_files_are_told_whole():
         build(tensors, "dinov2", num_heads=3)
 
 
+def test_registers_do_not_get_lost():
+    """timm gives the class token no position beside registers: without both it would be a model that nobody has."""
+    tensors = export(build(official_files("registers"), "dinov2", num_heads=3), "timm")
+    del tensors["reg_token"]
+    with pytest.raises(UserError, match="25 positions leave none for the class token.*no registers"):
+        build(tensors, "dinov2", format="timm", num_heads=3)
+
+
+def test_a_number_in_the_place_of_a_matrix():
+    tensors = export(build(official_files("plain"), "dinov2", num_heads=3), "timm")
+    for name in ("blocks.1.mlp.fc1.weight", "blocks.1.mlp.fc2.weight"):
+        with pytest.raises(UserError, match=f"{name} gives"):
+            build({**tensors, name: torch.tensor(1.0)}, "dinov2", format="timm", num_heads=3)
+
+
 @pytest.mark.parametrize("size", [(300, 452), (97, 64)])
 def test_pixels_equal_the_hub_processors(size):
     """facebook/dinov2-*'s preprocessor_config.json names transformers' BitImageProcessor."""

@@ -8,8 +8,11 @@ from safetensors.torch import load_file
 
 from checkpoints_convert import build
 from checkpoints_convert.proof.suite import reference_named, tiny, twins
+from checkpoints_convert.proof.verify import redraw_all
+from minimodels.errors import UserError
 
 TRANSFORMERS = reference_named("ViT", "transformers")
+TIMM = reference_named("ViT", "timm")
 
 
 @pytest.mark.parity
@@ -26,3 +29,9 @@ def test_transformers_files(head, tmp_path):
         assert ours.about["format"] == form
         assert ours.state_dict().keys() == pair.ours.state_dict().keys()
         assert all(torch.equal(tensor, pair.ours.state_dict()[name]) for name, tensor in ours.state_dict().items())
+
+
+def test_positions_that_are_no_table():
+    tensors = dict(redraw_all(TIMM.build(**TIMM.tiny)).state_dict())
+    with pytest.raises(UserError):
+        build({**tensors, "pos_embed": torch.ones(4)}, "vit", format="timm", **TIMM.told(TIMM.tiny))
