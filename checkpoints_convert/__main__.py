@@ -22,7 +22,7 @@ from checkpoints_convert.tables.catalogue import Entry
 from minimodels.errors import UserError
 from minimodels.stored import embedded, models
 from minimodels.terminal.door import check_device
-from minimodels.terminal.parser import Parser, guarded
+from minimodels.terminal.parser import Parser, guarded, seed
 from minimodels.terminal.printing import notice
 
 LIBRARIES = ("timm", "transformers", "open_clip")  # whose models `verify --against` knows by name
@@ -376,7 +376,7 @@ examples:
         "--size", choices=("tiny", "full"), help="default: tiny for a system, full for an official name"
     )
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda; mps has no float64")
-    parser.add_argument("--seed", type=int, default=0, help="of the random weights and inputs")
+    parser.add_argument("--seed", type=seed, default=0, help="of the random weights and inputs")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run_verify)
 

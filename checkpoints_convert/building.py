@@ -11,6 +11,7 @@ from checkpoints_convert.tables.rules import Converted
 from checkpoints_convert.tables.system import System, features_of
 from minimodels.errors import UserError
 from minimodels.stored import models
+from minimodels.stored.finite import check_finite
 
 COUNTER = "num_batches_tracked"  # BatchNorm's count of training steps: no answer depends on it, and files may omit it
 SHOWN = 12  # an error lists this many problems before it counts the rest
@@ -102,26 +103,6 @@ def compare_shapes(converted: Converted, model: nn.Module) -> list[str]:
     for name in converted.tensors.keys() - wanted.keys():
         problems.append(f"no place for {' + '.join(converted.sources[name][0])} (our {name})")
     return problems
-
-
-def check_finite(tensors: Mapping[str, Tensor], what: str) -> None:
-    """Sums carry every NaN and infinity, and read each number once. Tensors without numbers (meta device) pass.
-
-    Raises:
-        UserError: some tensor holds NaN or infinity.
-    """
-    bad = [
-        name
-        for name, tensor in tensors.items()
-        if tensor.is_floating_point()
-        and not tensor.is_meta
-        and not torch.isfinite(tensor.sum(dtype=torch.promote_types(tensor.dtype, torch.float32)))
-    ]
-    if bad:
-        raise UserError(
-            f"{what}: {len(bad)} of {len(tensors)} tensors hold NaN or infinite values, first {', '.join(bad[:3])}; "
-            "the file is damaged, or its training diverged. Fetch it again."
-        )
 
 
 def report(head: str, problems: list[str]) -> str:

@@ -18,14 +18,20 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from lessons.desk import commands
 from lessons.desk.progress import Desk, LessonError, find_folder
+from minimodels.errors import UserError
+from minimodels.terminal.parser import check_values, seed
 
 
 class Parser(argparse.ArgumentParser):
     """Mistakes in the arguments are one line."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        check_values(sys.argv[1:] if args is None else args, self.error)
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         raise LessonError(f"{message}; see {self.prog} --help")
@@ -82,7 +88,7 @@ def add_check(subs: argparse._SubParsersAction, number: dict) -> None:
         "--folder", nargs="+", metavar="DIR", help="check these folders instead of yours; no record is kept"
     )
     one.add_argument("--time-limit", type=seconds, default=10.0, metavar="S", help="seconds an exercise may run (10)")
-    one.add_argument("--seed", type=int, default=0, help="other random inputs (default 0)")
+    one.add_argument("--seed", type=seed, default=0, help="other random inputs (default 0)")
 
 
 def seconds(text: str) -> float:
@@ -118,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = dispatch(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
         return code
-    except LessonError as error:
+    except (LessonError, UserError) as error:
         print(f"error: {error}", file=sys.stderr)
     except BrokenPipeError:  # the reader has gone (`| head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

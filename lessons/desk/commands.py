@@ -15,6 +15,7 @@ from pathlib import Path
 from lessons.checker.exercises import Exercise, catalogue, of_lesson
 from lessons.checker.verdict import Report
 from lessons.desk.progress import ROOT, Desk, LessonError, LessonInfo, advice, lessons, now, shown, table
+from minimodels.errors import UserError
 
 PASSED, NOT_YET, CANNOT = 0, 1, 2
 
@@ -113,7 +114,6 @@ def check(asked: argparse.Namespace, desk: Desk) -> int:
     for report in reports:
         if not desk.untouched(known[report.number]):
             desk.note(known[report.number], report.status)
-    desk.save()
     if asked.json:
         print(json.dumps([folder_result(desk.folder, reports)], indent=1))
     else:
@@ -122,7 +122,17 @@ def check(asked: argparse.Namespace, desk: Desk) -> int:
         print_summary(reports, absent)
         if all(report.passed for report in reports):
             print("\n" + advice(desk)[0])
+    keep(desk)
     return exit_code(reports)
+
+
+def keep(desk: Desk) -> None:
+    """Write the records; where that fails, what was answered stands, and a note says so."""
+    sys.stdout.flush()
+    try:
+        desk.save()
+    except (UserError, OSError) as error:
+        print(f"note: this is not recorded: {error}", file=sys.stderr)
 
 
 def chosen_for(numbers: Sequence[str], desk: Desk) -> list[Exercise]:
@@ -205,7 +215,6 @@ def hint(asked: argparse.Namespace, desk: Desk) -> int:
     record = desk.record(one)
     again = record.hints >= len(one.hints) or asked.all
     record.hints = len(one.hints) if asked.all else min(record.hints + 1, len(one.hints))
-    desk.save()
     chosen = range(len(one.hints)) if again else [record.hints - 1]
     print(f"{one.number}  {one.title}")
     for at in chosen:
@@ -216,6 +225,7 @@ def hint(asked: argparse.Namespace, desk: Desk) -> int:
         print(f"\nThat was the last hint. After a try of yours:  python -m lessons solution {one.number}")
     else:
         print(f"\nThe next one:  python -m lessons hint {one.number}")
+    keep(desk)
     return PASSED
 
 
@@ -233,9 +243,9 @@ def solution(asked: argparse.Namespace, desk: Desk) -> int:
         print(f"To see our solution without a try:  python -m lessons solution {one.number} --anyway")
         return NOT_YET
     record.solution = True
-    desk.save()
     print(f"# {one.number}  {one.title}: one way to write it\n")
     print(one.solution)
+    keep(desk)
     return PASSED
 
 
@@ -249,7 +259,7 @@ def run(asked: argparse.Namespace, desk: Desk) -> int:
     code = subprocess.run([sys.executable, str(lesson.script), *asked.arguments], cwd=ROOT, env=environment).returncode
     if code == 0:
         desk.runs[lesson.number] = now()
-        desk.save()
+        keep(desk)
     return NOT_YET if code else PASSED
 
 

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
+import re
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from lessons.checker.exercises import Exercise, catalogue, of_lesson, order
+from minimodels.errors import UserError
+from minimodels.errors.aside import write_aside
+from minimodels.errors.untrusted import Settings, read_json
 
 ROOT = Path(__file__).resolve().parents[2]
 VARIABLE = "LESSONS_FOLDER"
 RECORDS = "progress.json"
+NUMBER = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){1,2}")  # of a lesson or an exercise
 
 
 class LessonError(Exception):
@@ -50,15 +54,10 @@ class Desk:
         if not path.exists():
             return desk
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            known = Record.__dataclass_fields__
-            for number, values in content["exercises"].items():
-                desk.records[number] = Record(**{name: value for name, value in values.items() if name in known})
-            desk.runs = dict(content.get("lessons", {}))
-        except (ValueError, KeyError, AttributeError, TypeError):
+            desk.records, desk.runs = read_records(path)
+        except UserError:
             aside = free_name(path.with_name(f"{RECORDS}.unreadable"))
             path.replace(aside)
-            desk.records, desk.runs = {}, {}
             desk.notice = f"{path} could not be read; it is kept as {aside.name}, and a new one begins"
         return desk
 
@@ -76,31 +75,28 @@ class Desk:
             "lessons": self.runs,
         }
         self.make()
-        handle, name = tempfile.mkstemp(dir=self.folder, prefix=".progress.", suffix=".json")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(content, file, indent=1)
-            file.write("\n")
-        Path(name).replace(self.folder / RECORDS)
+        write_whole(self.folder / RECORDS, json.dumps(content, indent=1) + "\n")
 
     def make(self) -> None:
         """Make the folder, and keep it out of version control wherever it is."""
         self.folder.mkdir(parents=True, exist_ok=True)
         ignore = self.folder / ".gitignore"
         if not ignore.exists():
-            ignore.write_text("*\n", encoding="utf-8")
+            write_whole(ignore, "*\n")
 
     def start(self, exercise: Exercise, force: bool = False) -> tuple[str, Path | None]:
         """Write the stub. Returns "copied", "kept" (one was there) or "replaced", with the backup of the old one."""
         self.make()
         mine = self.file(exercise)
         if not mine.exists():
-            mine.write_text(exercise.stub, encoding="utf-8", newline="\n")
+            write_whole(mine, exercise.stub)
             return "copied", None
         if not force:
             return "kept", None
         backup = free_name(mine.with_name(f"{mine.name}.backup"))
-        mine.replace(backup)
-        mine.write_text(exercise.stub, encoding="utf-8", newline="\n")
+        with write_aside(mine) as aside:
+            aside.write_text(exercise.stub, encoding="utf-8", newline="\n")
+            mine.replace(backup)  # only now: on a full disk it stays where it is
         return "replaced", backup
 
     def untouched(self, exercise: Exercise) -> bool:
@@ -129,6 +125,37 @@ class Desk:
     def next_exercise(self) -> Exercise | None:
         """The first one that is not done."""
         return next((one for one in catalogue().values() if self.state(one) != "done"), None)
+
+
+def read_records(path: Path) -> tuple[dict[str, Record], dict[str, str]]:
+    """What a file of records says of exercises and of lessons.
+
+    Raises:
+        UserError: it is no such file: cut, of other types, numbers that no exercise has.
+    """
+    content = Settings(read_json(path), str(path))
+    if "exercises" not in content:
+        raise UserError(f"{path} has no exercises")
+    exercises, runs = content.inside("exercises"), content.inside("lessons")
+    for number in (*exercises, *runs):
+        if not NUMBER.fullmatch(number):
+            raise UserError(f"{path} names {number[:20]!r}, which is no lesson or exercise")
+    records = {}
+    for number in exercises:
+        told = exercises.inside(number)
+        records[number] = Record(
+            tries=told.whole("tries", 0, least=0),
+            passed=told.text("passed", ""),
+            hints=told.whole("hints", 0, least=0),
+            solution=told.truth("solution", False),
+        )
+    return records, {number: runs.text(number) for number in runs}
+
+
+def write_whole(path: Path, text: str) -> None:
+    """A text file whole or not at all: what a full disk has cut would be taken for the learner's own."""
+    with write_aside(path) as aside:
+        aside.write_text(text, encoding="utf-8", newline="\n")
 
 
 def find_folder() -> Path:

@@ -19,18 +19,19 @@ from minimodels.clip import CLIP
 from minimodels.errors import UserError
 from minimodels.matcher import Matcher, Result
 from minimodels.pixels.drawing import COLOURS, overlay, picture_sheet
-from minimodels.pixels.opening import check_ending, open_image, save_picture
+from minimodels.pixels.opening import check_output, open_image, save_picture
 from minimodels.sam import SAM
 from minimodels.stored import tiny_matcher
 from minimodels.terminal import door
-from minimodels.terminal.parser import whole_number
-from minimodels.terminal.printing import notice, printable
+from minimodels.terminal.parser import finite, seed, whole_number
+from minimodels.terminal.printing import notice, printable, waiting
 from minimodels.vit import ViT
 from minimodels.words.templates import sticker_model
 
 DEFAULT = "tiny-matcher"
 OFFICIAL = "facebook/dinov2-large,facebook/sam-vit-huge"
 PICTURE, NO_MASK = "matches.png", "-"
+MANY_PATCHES, MOST_PATCHES = 48**2, 128**2  # from where it takes minutes; similarities of the most take 1 GB
 SHOWN = 384  # pixels a side of the pictures that are drawn
 SETTINGS: dict[str, dict] = {
     "semantic": matcher.SEMANTIC,
@@ -74,9 +75,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("others", nargs="+", metavar="MASK TARGET", help="REF's mask, white where the object is, or -; then pictures")
     add("--both-ways", action="store_true", help="mark REF in turn by what was found, and print how well that agrees")
     add("--setting", choices=SETTINGS, help="things of a kind, one whole object, or a part of one")
-    add("--least", type=float, metavar="SCORE", help="a best score below it means that the object is not there")
+    add("--least", type=finite, metavar="SCORE", help="a best score below it means that the object is not there")
     add("--size", type=whole_number, metavar="N", help="pixels a side that the pictures are resized to")
-    add("--seed", type=int, default=0, metavar="N", help="of the points that SAM is asked at (default 0)")
+    add("--seed", type=seed, default=0, metavar="N", help="of the points that SAM is asked at (default 0)")
     add("--masks", metavar="DIR", help="write each mask there as a PNG of the picture's size")
     add("-o", "--output", default=PICTURE, metavar="FILE", help=f"picture with masks and matches (default {PICTURE})")
     door.add_model_options(parser, default=DEFAULT, official=OFFICIAL)
@@ -85,8 +86,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Match, print, write the pictures, and return the exit code."""
-    output = check_ending(options.output)
     mask_path, targets = sort_paths(options.others)
+    output = check_output(options.output, options.reference, *targets, *([mask_path] if mask_path else []))
     picture = open_image(options.reference)
     mask = read_mark(mask_path, picture, options.reference)
     pictures = [open_image(path) for path in targets]
@@ -163,7 +164,20 @@ def load_matcher(options: argparse.Namespace) -> tuple[Matcher, int, bool]:
     side = options.size or (2 * trained if stickers else trained)  # twice as large, stickers have more patches
     if side % model.patch_size:
         raise UserError(f"--size {side} is no multiple of the {model.patch_size} pixels of a patch")
+    check_patches((side // model.patch_size) ** 2, side)
     return model, side, stickers
+
+
+def check_patches(patches: int, side: int) -> None:
+    """Every patch of one picture is compared with every patch of the other: a notice where that takes long.
+
+    Raises:
+        UserError: there are too many for any memory.
+    """
+    if patches > MOST_PATCHES:
+        raise UserError(f"--size {side} makes {patches:,} patches a picture, at most {MOST_PATCHES:,} can be matched")
+    if patches > MANY_PATCHES:
+        notice(f"--size {side} makes {patches:,} patches a picture: matching them takes minutes")
 
 
 def check_parts(names: Sequence[str], features: nn.Module, sam: nn.Module) -> None:
@@ -204,7 +218,8 @@ def answer(
 ) -> list[tuple[Image.Image, str]]:
     """Match one target, print what was found, and draw it: reference, target and, both ways, the reference again."""
     given = mask_to_square(mask, reference.pixels.shape[-1]).to(reference.pixels)
-    found = model(reference.pixels[None], given, target.pixels, seed=options.seed)
+    with waiting(f"matching {target.name}"):
+        found = model(reference.pixels[None], given, target.pixels, seed=options.seed)
     marked = matcher.fill_empty(given)[0] > 0
     print(f"  {printable(target.name)}: {told(found, model.least_score)}")
     write_mask(found, target, options.masks)
@@ -225,7 +240,8 @@ def round_trip(
     if not found.found:
         print(f"  back to {printable(reference.name)}: there is nothing to go back from")
         return draw(reference, torch.zeros_like(marked), []), f"{reference.name}, back: nothing to go back from"
-    back = model(target.pixels[None], found.mask[None].to(target.pixels), reference.pixels, seed=options.seed)
+    with waiting(f"and back to {reference.name}"):
+        back = model(target.pixels[None], found.mask[None].to(target.pixels), reference.pixels, seed=options.seed)
     first, second = marked.cpu(), back.mask & back.found
     agreement = float((first & second).sum() / (first | second).sum())
     print(f"  back to {printable(reference.name)}: {told(back, model.least_score)}; round trip IoU {agreement:.2f}")

@@ -13,7 +13,7 @@ from torch import Tensor
 from minimodels.clip import DualEncoder
 from minimodels.errors import UserError
 from minimodels.pixels.drawing import picture_sheet, text_font
-from minimodels.pixels.opening import check_ending, open_image, save_picture
+from minimodels.pixels.opening import check_output, open_image, save_picture
 from minimodels.stored.search_index import Index, embed_batch, list_pictures, open_index
 from minimodels.terminal import door
 from minimodels.terminal.parser import whole_number
@@ -87,7 +87,7 @@ def run(options: argparse.Namespace) -> int:
         raise UserError(
             'no text given; write it behind the folder: search photos/ "a dog on a beach" (or show one: --like dog.jpg)'
         )
-    output = check_ending(options.output or SHEET)
+    output = check_output(options.output or SHEET, *options.like)
     folder = Path(options.folder)
     stamps = list_pictures(folder, leave_out=output)
     for path in options.like:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from minimodels.errors import UserError
 from minimodels.pixels.drawing import COLOURS, overlay, picture_sheet
-from minimodels.pixels.opening import check_ending, open_image, save_picture
+from minimodels.pixels.opening import check_output, open_image, save_picture
 from minimodels.segmenters import Answer, Kind, Place, Prompts, Reference, Segmenter, find_segmenters, segmenter_of
 from minimodels.stored import embedded
 from minimodels.terminal import door
@@ -135,11 +135,13 @@ def numbers(count: int) -> Any:
 def run(options: argparse.Namespace) -> int:
     """Segment, print, write the pictures, and return the exit code."""
     check_options(options)
-    output, picture = check_ending(options.output), open_image(options.image)
+    shown = [path for path in (options.image, options.prompt_image, options.prompt_mask) if path]
+    output, picture = check_output(options.output, *shown), open_image(options.image)
     prompts = read_prompts(options, picture)
     options.model = options.model or choose_default(prompts.kinds)
     model = door.load_model(options)
     segmenter = choose_segmenter(model, prompts.kinds, options.model)
+    door.check_equipped(model, "preprocess")
     if sticker_model(model) and not door.like_a_scene(picture):
         official = segmenter if segmenter.official else segmenter_named(DEFAULT)
         door.warn_of_stickers(official.official, official.size)

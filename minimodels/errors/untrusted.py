@@ -174,11 +174,19 @@ def whole(value: Any, what: str, *, least: int = 1, most: int = MOST) -> int:
     return value
 
 
-def number(value: Any, what: str, *, above: int | float = -math.inf, most: int | float = math.inf) -> float:
-    """A finite number within bounds; UserError else."""
+def number(
+    value: Any,
+    what: str,
+    *,
+    above: int | float = -math.inf,
+    least: int | float = -math.inf,
+    most: int | float = math.inf,
+) -> float:
+    """A finite number larger than one bound, not smaller than the next and not larger than the last; UserError else."""
     fits = type(value) in (int, float) and abs(value) < 1e300 and math.isfinite(value) and above < value <= most
-    if not fits:
-        bounds = (f" above {above:g}" if above > -math.inf else "") + (f" up to {most:g}" if most < math.inf else "")
+    if not fits or value < least:
+        bounds = (f" above {above:g}" if above > -math.inf else "") + (f" from {least:g}" if least > -math.inf else "")
+        bounds += f" up to {most:g}" if most < math.inf else ""
         raise UserError(f"{what} is {shown(value)}, expected a number{bounds}")
     return float(value)
 

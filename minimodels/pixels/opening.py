@@ -34,6 +34,8 @@ def open_image(path: str | Path) -> Image.Image:
             if picture.width * picture.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
             return repair(picture)
+    except MemoryError:
+        raise  # a large picture, not a damaged one
     except Image.UnidentifiedImageError as error:
         raise UserError(f"{path} {_what_it_is(path)}") from error
     except Image.DecompressionBombError as error:
@@ -122,4 +124,25 @@ def check_ending(path: str | Path) -> Path:
     path, endings = Path(path), (".png", ".jpg", ".jpeg", ".webp", ".gif", ".tif", ".tiff", ".bmp")
     if path.suffix.lower() not in endings:
         raise UserError(f"cannot write {path}: the ending says no picture format; choose .png, .jpg or .webp")
+    return path
+
+
+def check_output(path: str | Path, *inputs: str | Path) -> Path:
+    """The same path, if a picture can be written there without loss of one that is read.
+
+    Raises:
+        UserError: an ending that is no picture format, a folder or a pipe in its place, one of the inputs.
+    """
+    path = check_ending(path)
+    try:
+        if path.exists() and not path.is_file():
+            raise UserError(
+                f"cannot write {path}: there is a {'folder' if path.is_dir() else 'pipe or device'} so named"
+            )
+        if any(path.exists() and Path(one).exists() and path.samefile(one) for one in inputs):
+            raise UserError(
+                f"cannot write {path}: it is one of the pictures that are read; choose another name with -o"
+            )
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}. Choose another name.") from error
     return path

@@ -20,11 +20,13 @@ from PIL import Image
 from torch import Tensor
 
 from minimodels.errors import UserError
+from minimodels.errors.untrusted import Settings, shown
 from minimodels.pixels.opening import MAX_PIXELS
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 HALF = (0.5, 0.5, 0.5)
+SMALLEST, LARGEST = 1e-6, 1e6  # a mean and a deviation beyond make no numbers in float32
 
 
 # ---------------------------------------------------------------- the four steps
@@ -95,7 +97,7 @@ class CLIPPreprocess:
     squash: bool = False
 
     def __post_init__(self) -> None:
-        _check_numbers([self.size], self.mean, self.std)
+        check_numbers([self.size], self.mean, self.std)
         if self.interpolation not in ("bicubic", "bilinear"):
             raise UserError(f"interpolation {self.interpolation!r} is none that CLIP has: bicubic, bilinear")
 
@@ -122,7 +124,7 @@ class TimmPreprocess:
     std: tuple[float, ...] = HALF
 
     def __post_init__(self) -> None:
-        _check_numbers([self.size], self.mean, self.std)
+        check_numbers([self.size], self.mean, self.std)
         if self.interpolation.upper() not in Image.Resampling.__members__ or not 0 < self.crop_pct <= 4:
             raise UserError(f"interpolation {self.interpolation!r} or crop_pct {self.crop_pct} is none that timm has")
 
@@ -153,7 +155,10 @@ class TransformersPreprocess:
 
     def __post_init__(self) -> None:
         sizes = [self.size] if isinstance(self.size, int) else self.size or ()
-        _check_numbers([*sizes, *(self.crop or ())], self.mean or HALF, self.std or HALF)
+        check_numbers([*sizes, *(self.crop or ())], self.mean or HALF, self.std or HALF)
+        check_resample(self.resample)
+        if self.rescale_factor is not None and not 0 < self.rescale_factor <= 1:
+            raise UserError(f"a rescale_factor of {self.rescale_factor}, expected more than 0 and at most 1")
 
     def __call__(self, image: Image.Image) -> Float[Tensor, "3 height width"]:
         if self.convert_rgb:
@@ -178,28 +183,26 @@ class TransformersPreprocess:
         Raises:
             UserError: another kind of processor, or a setting this class does not have.
         """
-        kind = str(config.get("image_processor_type") or config.get("feature_extractor_type") or "")
+        given = Settings(config, "preprocessor_config.json")
+        kind = given.text("image_processor_type", "") or given.text("feature_extractor_type", "")
         if not kind:
-            kind = "CLIP" if "crop_size" in config else "ViT"
+            kind = "CLIP" if "crop_size" in given else "ViT"
         known = next((name for name in TRANSFORMERS_DEFAULTS if kind.startswith(name)), None)
-        if known is None or config.get("do_pad"):
+        if known is None or given.truth("do_pad", False):
             raise UserError(
-                f"preprocessor_config.json describes {kind or 'padding'}; known are CLIP's and ViT's, no padding"
+                f"preprocessor_config.json describes {shown(kind)}; known are CLIP's and ViT's, without padding"
             )
-        told = TRANSFORMERS_DEFAULTS[known] | {key: value for key, value in config.items() if value is not None}
-        normalised = told["do_normalize"]
-        try:
-            return cls(
-                size=_read_size(told["size"], square=known == "ViT") if told["do_resize"] else None,
-                crop=_read_pair(told["crop_size"]) if told["do_center_crop"] else None,
-                resample=int(told["resample"]),
-                rescale_factor=float(told["rescale_factor"]) if told["do_rescale"] else None,
-                mean=_read_triple(told["image_mean"]) if normalised else None,
-                std=_read_triple(told["image_std"]) if normalised else None,
-                convert_rgb=bool(told["do_convert_rgb"]),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"preprocessor_config.json cannot be used: {error}") from error
+        told = Settings(TRANSFORMERS_DEFAULTS[known] | dict(given), given.where)
+        normalised = told.truth("do_normalize")
+        return cls(
+            size=_read_size(told, square=known == "ViT") if told.truth("do_resize") else None,
+            crop=_read_pair(told, "crop_size") if told.truth("do_center_crop") else None,
+            resample=told.whole("resample", least=0),
+            rescale_factor=told.number("rescale_factor", above=0) if told.truth("do_rescale") else None,
+            mean=_read_triple(told, "image_mean") if normalised else None,
+            std=_read_triple(told, "image_std") if normalised else None,
+            convert_rgb=told.truth("do_convert_rgb"),
+        )
 
 
 _BOTH = {"do_resize": True, "do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True}
@@ -213,28 +216,33 @@ TRANSFORMERS_DEFAULTS: dict[str, dict[str, Any]] = {
 }
 
 
-def _read_size(size: Any, square: bool) -> int | tuple[int, int]:
+def _read_size(told: Settings, square: bool) -> int | tuple[int, int]:
+    edge: int
+    size = told["size"]
     if isinstance(size, Mapping) and set(size) == {"shortest_edge"}:
-        return int(size["shortest_edge"])
+        edge = told.inside("size").whole("shortest_edge")
+        return edge
     if isinstance(size, int) and not square:
-        return size
-    return _read_pair(size)
+        edge = told.whole("size")
+        return edge
+    return _read_pair(told, "size")
 
 
-def _read_pair(size: Any) -> tuple[int, int]:
-    if isinstance(size, Mapping) and set(size) == {"height", "width"}:
-        return int(size["height"]), int(size["width"])
+def _read_pair(told: Settings, key: str) -> tuple[int, int]:
+    size = told[key]
     if isinstance(size, Mapping):
-        raise ValueError(f"size {dict(size)}, expected shortest_edge, or height and width")
-    height, width = (size, size) if isinstance(size, int) else size
-    return int(height), int(width)
+        sides = told.inside(key)
+        if set(size) != {"height", "width"}:
+            raise UserError(f"{sides.where} has {shown(list(size))}, expected shortest_edge, or height and width")
+        return sides.whole("height"), sides.whole("width")
+    height, width = [told.whole(key)] * 2 if isinstance(size, int) else told.wholes(key, count=2)
+    return height, width
 
 
-def _read_triple(numbers: Any) -> tuple[float, ...]:
-    values = [numbers] * 3 if isinstance(numbers, int | float) else numbers
-    if len(values) != 3:
-        raise ValueError(f"{len(values)} means or deviations, expected 3")
-    return tuple(float(value) for value in values)
+def _read_triple(told: Settings, key: str) -> tuple[float, ...]:
+    same = isinstance(told[key], int | float)
+    numbers: tuple[float, ...] = (told.number(key),) * 3 if same else told.numbers(key, count=3)
+    return numbers
 
 
 def _rgb_on_white(image: Image.Image) -> Image.Image:
@@ -251,12 +259,27 @@ def _check_rgb(image: Image.Image) -> None:
         )
 
 
-def _check_numbers(sizes: Sequence[int], mean: Sequence[float], std: Sequence[float]) -> None:
-    """Refuse numbers that no preprocess has; they may come from a file that somebody sent."""
+def check_numbers(sizes: Sequence[int], mean: Sequence[float], std: Sequence[float]) -> None:
+    """Refuse numbers that no preprocess has; they may come from a file that somebody sent.
+
+    Raises:
+        UserError: a size that is no picture's, means and deviations that are not three each or make no numbers.
+    """
     if not all(1 <= size <= 8192 for size in sizes):
         raise UserError(f"a picture size of {list(sizes)} pixels, expected 1 to 8192")
-    if len(mean) != 3 or len(std) != 3 or not all(map(math.isfinite, [*mean, *std])) or min(std) <= 0:
+    fit = all(abs(number) <= LARGEST for number in mean) and all(SMALLEST <= number <= LARGEST for number in std)
+    if len(mean) != 3 or len(std) != 3 or not fit:
         raise UserError(f"mean {tuple(mean)} and std {tuple(std)}, expected three numbers each, std above 0")
+
+
+def check_resample(resample: int) -> None:
+    """Refuse what is none of PIL's six filters, 0 to 5.
+
+    Raises:
+        UserError: it is none.
+    """
+    if resample not in [*Image.Resampling]:
+        raise UserError(f"a resample of {resample}, expected one of PIL's filters: 0 to {max(Image.Resampling)}")
 
 
 Preprocess = Callable[[Image.Image], Tensor]  # what all of them are

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from minimodels.errors import UserError
+from minimodels.pixels.preprocess import check_numbers
 
 MEAN_255, STD_255 = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
@@ -31,8 +32,7 @@ class PaddedPreprocess:
     std: tuple[float, ...] = STD_255
 
     def __post_init__(self) -> None:
-        if not 1 <= self.size <= 8192 or len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
-            raise UserError(f"{self}: expected a size of 1 to 8192 pixels, three means and three deviations above 0")
+        check_numbers([self.size], self.mean, self.std)
 
     def __call__(self, image: Image.Image, dtype: torch.dtype = torch.float32) -> Float[Tensor, "3 size size"]:
         """Normalised, padded pixels (3, S, S) of a PIL picture."""
@@ -42,8 +42,14 @@ class PaddedPreprocess:
         return F.pad(normalised, (0, self.size - normalised.shape[2], 0, self.size - normalised.shape[1]))
 
     def resize(self, image: Image.Image) -> Image.Image:
-        """The picture as it lies in the square, 8 bit RGB."""
+        """The picture as it lies in the square, 8 bit RGB.
+
+        Raises:
+            UserError: so long and narrow that nothing is left of its shorter side.
+        """
         height, width = self.inside((image.height, image.width))
+        if not (height and width):
+            raise UserError(f"the picture is too narrow: {image.width} x {image.height} pixels; crop it first")
         return image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
 
     def inside(self, size: tuple[int, int]) -> tuple[int, int]:

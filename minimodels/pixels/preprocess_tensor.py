@@ -7,8 +7,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from minimodels.errors import UserError
-from minimodels.pixels.preprocess import normalize, to_tensor
+from minimodels.pixels.preprocess import check_numbers, normalize, to_tensor
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -30,8 +29,7 @@ class TensorPreprocess:
     std: tuple[float, ...] = IMAGENET_STD
 
     def __post_init__(self) -> None:
-        if not 1 <= self.size <= 8192 or len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
-            raise UserError(f"{self}: expected a size of 1 to 8192 pixels, three means and three deviations above 0")
+        check_numbers([self.size], self.mean, self.std)
 
     def __call__(self, image: Image.Image) -> Float[Tensor, "3 size size"]:
         pixels = normalize(to_tensor(image.convert("RGB")), self.mean, self.std)  # (3, H, W)
@@ -52,8 +50,7 @@ class SquashPreprocess:
     std: tuple[float, ...] = IMAGENET_STD
 
     def __post_init__(self) -> None:
-        if not 1 <= self.size <= 8192 or len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
-            raise UserError(f"{self}: expected a size of 1 to 8192 pixels, three means and three deviations above 0")
+        check_numbers([self.size], self.mean, self.std)
 
     def __call__(self, image: Image.Image) -> Float[Tensor, "3 size size"]:
         image = image.convert("RGB").resize((self.size, self.size), Image.Resampling.BILINEAR)

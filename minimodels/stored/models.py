@@ -6,26 +6,37 @@ same files from official checkpoints.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
+from torch.nn.modules.module import (
+    register_module_module_registration_hook,
+    register_module_parameter_registration_hook,
+)
 from torch.overrides import TorchFunctionMode
 
 from minimodels.errors import UserError
 from minimodels.errors.aside import write_aside
+from minimodels.errors.untrusted import Settings, parse_json, reading, shown
 from minimodels.pixels.preprocess import Preprocess
 from minimodels.stored import embedded
 from minimodels.stored.aligned import save_aligned
+from minimodels.stored.arguments import read_arguments
 from minimodels.stored.classes import model_class, preprocess_class
+from minimodels.stored.finite import check_finite
 from minimodels.words.byte_pair import BytePairTokenizer
 from minimodels.words.no_tokenizer import NoTokenizer
 from minimodels.words.word_piece import WordPieceTokenizer
 
 JSON_KEYS = ("arguments", "preprocess", "tokenizer", "borrowed")
+NEEDED = ("arguments", "system")  # beside the class
+LONGEST = 2**16  # ids in a row
+SPARE = 1000  # parameters and modules that building a small model may register and drop again
 
 
 def load(name: str, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> nn.Module:
@@ -48,22 +59,37 @@ def open_file(
         UserError: the file is missing, damaged or not one of ours.
     """
     try:
-        with safe_open(path, framework="pt", device=str(device)) as file:
-            about = read_about(path, file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        for prefix, lender in about.get("borrowed", {}).items():
-            with safe_open(embedded.file(lender), framework="pt", device=str(device)) as file:
-                tensors |= {prefix + name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        about, tensors = read_tensors(path, device)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path} cannot be read as a safetensors file ({error}); is it complete?") from error
     if dtype is not None:
         tensors = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
     try:
-        model = build(about["class"], about["arguments"])
+        with reading("its metadata"), no_larger_than(tensors):
+            model = build(about["class"], about["arguments"])
+        check_numbers(model, tensors)
         model.load_state_dict(tensors, assign=True)
-    except (TypeError, RuntimeError) as error:  # arguments the class does not take; tensors that do not fill it
-        raise UserError(f"{path} does not hold a whole {about['class']}: {error}") from error
-    return equip(model.eval().to(device), about)  # the tensors are there already; buffers that no file holds follow
+        with reading("its metadata"):
+            equip(model, about)
+    except (UserError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"{path} does not hold a whole {about['class']}: {reason}") from error
+    return model.eval().to(device)  # the tensors are there already; buffers that no file holds follow
+
+
+def read_tensors(path: str | Path, device: str | torch.device) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Metadata and tensors of a file, borrowed ones included.
+
+    Raises:
+        UserError: it is not one of ours.
+    """
+    with safe_open(path, framework="pt", device=str(device)) as file:
+        about = read_about(path, file.metadata() or {})
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    for prefix, lender in read_borrowed(about, path).items():
+        with safe_open(embedded.file(lender), framework="pt", device=str(device)) as file:
+            tensors |= {prefix + name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    return about, tensors
 
 
 def is_ours(metadata: Mapping[str, str]) -> bool:
@@ -71,7 +97,7 @@ def is_ours(metadata: Mapping[str, str]) -> bool:
     return model_class(metadata.get("class", "")) is not None
 
 
-def read_about(path: str | Path, metadata: dict[str, str]) -> dict[str, Any]:
+def read_about(path: str | Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     """The metadata of one of our files, its JSON values parsed.
 
     Raises:
@@ -79,41 +105,88 @@ def read_about(path: str | Path, metadata: dict[str, str]) -> dict[str, Any]:
     """
     if not is_ours(metadata):
         raise UserError(f"{path} is not one of our model files (no known class in its metadata); convert it first")
+    if lacking := [key for key in NEEDED if key not in metadata]:
+        raise UserError(f"{path} has damaged metadata (without {' and '.join(lacking)}); convert or fetch it again")
+    where = "{} in the metadata of {}"
+    return {
+        key: parse_json(value, where.format(key, path)) if key in JSON_KEYS else value
+        for key, value in metadata.items()
+    }
+
+
+def read_borrowed(about: Mapping[str, Any], path: str | Path) -> dict[str, str]:
+    """{prefix: embedded model} of what lies in other files, each of them named once.
+
+    Raises:
+        UserError: it is something else.
+    """
+    borrowed = Settings(about.get("borrowed", {}), f"borrowed in the metadata of {path}")
+    lenders = {prefix: borrowed.text(prefix, among=embedded.names()) for prefix in borrowed}
+    if len(set(lenders.values())) < len(lenders):
+        raise UserError(f"{borrowed.where} names one model for several parts")
+    return lenders
+
+
+@contextmanager
+def no_larger_than(tensors: Mapping[str, Tensor]) -> Iterator[None]:
+    """While a model is built: it may not have many more parts than tensors are there to fill it, and none of size 0.
+
+    Raises:
+        UserError: it has; the rest of it is not built.
+    """
+    most, made = SPARE + 10 * len(tensors), 0
+
+    def count(_: Any, name: str, part: Any) -> None:
+        nonlocal made
+        made += 1
+        if made > most:
+            raise UserError(f"its arguments ask for more than {most:,} parts, the file has {len(tensors):,} tensors")
+        if isinstance(part, Tensor) and not part.numel():
+            raise UserError(f"its arguments make a {name} of {tuple(part.shape)} numbers")
+
+    hooks = [register_module_parameter_registration_hook(count), register_module_module_registration_hook(count)]
     try:
-        return {key: json.loads(value) if key in JSON_KEYS else value for key, value in metadata.items()}
-    except ValueError as error:
-        raise UserError(f"{path} has damaged metadata ({error}); convert or fetch it again") from error
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
-def build(class_name: str, arguments: dict[str, Any]) -> nn.Module:
+def check_numbers(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Parameters are floating numbers, finite ones.
+
+    Raises:
+        UserError: some are not.
+    """
+    for name, _ in model.named_parameters():
+        if name in tensors and not tensors[name].is_floating_point():
+            raise UserError(f"{name} is {str(tensors[name].dtype).removeprefix('torch.')}, expected floating numbers")
+    check_finite(tensors, "the file")
+
+
+def build(class_name: str, arguments: Any) -> nn.Module:
     """An empty model of the named class on the meta device: shapes only, no memory, no time.
 
     Raises:
-        UserError: no such class.
+        UserError: no such class, arguments that it does not take.
     """
     with torch.device("meta"), NoValues():
         return make(class_name, arguments)
 
 
-def make(class_name: str, arguments: Mapping[str, Any]) -> nn.Module:
+def make(class_name: Any, arguments: Any, kind: type[nn.Module] = nn.Module) -> nn.Module:
     """A model of the named class before any training, from the arguments that a file tells.
 
     A part that the constructor takes is told as {"class": "CLIP", "arguments": {...}} and made first, wherever it lies.
 
     Raises:
-        UserError: no such class.
+        UserError: no such class, or none of the asked kind; arguments that it does not take.
     """
-    cls = model_class(class_name)
-    if cls is None:
-        raise UserError(f"there is no model class {class_name!r} in minimodels")
-    return cls(**{name: argument(value) for name, value in arguments.items()})
-
-
-def argument(value: Any) -> Any:
-    """What a constructor is given: a part made, a list of JSON as a tuple, all else as it is."""
-    if isinstance(value, Mapping) and value.keys() == {"class", "arguments"}:
-        return make(value["class"], value["arguments"])
-    return tuple(value) if isinstance(value, list) else value
+    cls = model_class(class_name) if isinstance(class_name, str) else None
+    if cls is None or not issubclass(cls, kind):
+        wanted = "" if kind is nn.Module else f", expected {kind.__name__}"
+        raise UserError(f"there is no model class {shown(class_name)} in minimodels{wanted}")
+    return cls(**read_arguments(cls, arguments, f"the arguments of {class_name}", part=make))
 
 
 KEEPS_SHAPE = (nn.init.normal_, Tensor.mul, Tensor.log)  # what constructors do to a tensor
@@ -143,36 +216,68 @@ def equip(model: nn.Module, about: dict[str, Any]) -> nn.Module:
         model.preprocess = preprocess_from_dict(about["preprocess"])  # type: ignore[assignment]
     if "tokenizer" in about:
         model.tokenize = tokenizer_from_dict(about["tokenizer"])  # type: ignore[assignment]
+        check_vocabulary(model, about["tokenizer"]["kind"])
     return model
 
 
-def preprocess_from_dict(about: Mapping[str, Any]) -> Preprocess:
+def check_vocabulary(model: Any, kind: str) -> None:
+    """The tokenizer's ids are the rows of the model's table. BERT's table may have spare rows, which no piece means.
+
+    Raises:
+        UserError: an id without a row; of a byte-pair tokenizer also a row without an id, for its last two ids are the
+            start and the end of a text.
+    """
+    if kind == "none":
+        return
+    ids, context = model.tokenize.vocab_size, model.tokenize.context_length
+    tables = [module for name, module in model.named_modules() if name.endswith("token_embedding")]
+    for table in tables:
+        if ids > table.num_embeddings or (ids < table.num_embeddings and kind != "wordpiece"):
+            raise UserError(
+                f"its tokenizer has {ids:,} ids, the model {table.num_embeddings:,} rows for them: "
+                "it belongs to another model"
+            )
+    if not 2 <= context <= LONGEST:
+        raise UserError(f"its tokenizer makes rows of {context:,} ids, expected 2 to {LONGEST:,}")
+
+
+def preprocess_from_dict(about: Any) -> Preprocess:
     """Build a preprocess from what `preprocess_to_dict` gave, also after a trip through JSON.
 
     Raises:
         UserError: an unknown class or unknown numbers.
     """
-    numbers = {name: tuple(value) if isinstance(value, list) else value for name, value in about.items()}
-    cls = preprocess_class(str(numbers.pop("class", "")))
-    try:
-        if cls is not None:
-            return cls(**numbers)
-    except TypeError:
-        pass  # unknown numbers: the same message
-    raise UserError(
-        f"unknown preprocessing {dict(about)}: no such class in minimodels/pixels, or not with these numbers"
+    told = Settings(about, "preprocess")
+    name = told.text("class")
+    cls = preprocess_class(name)
+    if cls is None:
+        raise UserError(f"unknown preprocessing {shown(name)}: no such class in minimodels/pixels")
+    preprocess: Preprocess = cls(**read_arguments(cls, _without(about, "class"), f"the preprocessing {name}"))
+    return preprocess
+
+
+def tokenizer_from_dict(about: Any) -> Callable[..., Any]:
+    """The tokenizer a file names: CLIP's own, byte-pair merges or a WordPiece vocabulary in the file; or why none.
+
+    Raises:
+        UserError: an unknown kind, or arguments that it does not take.
+    """
+    kinds: dict[str, Callable[..., Any]] = {
+        "clip": BytePairTokenizer.clip,
+        "bpe": BytePairTokenizer,
+        "wordpiece": WordPieceTokenizer,
+        "none": NoTokenizer,
+    }
+    kind = Settings(about, "tokenizer").text("kind", among=tuple(kinds))
+    make_one = kinds[kind]
+    tokenizer: Callable[..., Any] = make_one(
+        **read_arguments(make_one, _without(about, "kind"), f"the tokenizer {kind}")
     )
+    return tokenizer
 
 
-def tokenizer_from_dict(about: dict[str, Any]) -> Callable[..., Any]:
-    """The tokenizer a file names: CLIP's own, byte-pair merges or a WordPiece vocabulary in the file; or why none."""
-    if about["kind"] == "wordpiece":
-        return WordPieceTokenizer(**{key: value for key, value in about.items() if key != "kind"})
-    if about["kind"] == "none":
-        return NoTokenizer(about["why"])
-    if about["kind"] == "clip":
-        return BytePairTokenizer.clip(about["context_length"])
-    return BytePairTokenizer([tuple(pair) for pair in about["merges"]], about["context_length"])
+def _without(about: Mapping[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in about.items() if name != key}
 
 
 def save(path: str | Path, model: nn.Module, about: dict[str, Any], dtype: torch.dtype | None = None) -> None:
@@ -182,7 +287,7 @@ def save(path: str | Path, model: nn.Module, about: dict[str, Any], dtype: torch
         path: the .safetensors file.
         model: its `state_dict` is stored under our names.
         about: "class" and "arguments" (what the constructor was called with), "system", and where they apply
-            "preprocess" (`images.preprocess_to_dict`) and "tokenizer" ({"kind": "clip" or "merges", "context_length"},
+            "preprocess" (`preprocess_to_dict`) and "tokenizer" ({"kind": "clip" or "bpe", "context_length"},
             or {"kind": "wordpiece", "vocabulary": [...]} and any other argument of `WordPieceTokenizer`). A part that
             is an embedded model unchanged is not stored again: "borrowed" {"clip.": "tiny-clip"} says where it lies.
         dtype: convert floating tensors (torch.float16 for the embedded models); None keeps them.

@@ -8,25 +8,27 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from minimodels.clip import DualEncoder
 from minimodels.errors import UserError
 from minimodels.errors.aside import write_aside
+from minimodels.errors.untrusted import parse_json, reading, text, whole
 from minimodels.pixels import preprocess
 from minimodels.terminal import door
 from minimodels.terminal.printing import notice, progress
 
 BATCH = 32
 VERSION = "1"
+UNIT = 1e-3  # how far a stored vector's length may be from 1
 Stamp = tuple[str, int, int]  # a picture's path inside the folder, its size in bytes and its time in nanoseconds
 
 
@@ -50,7 +52,8 @@ def open_index(folder: Path, stamps: list[Stamp], model: DualEncoder, model_name
         UserError: none of the pictures can be read.
     """
     places, identity = index_places(folder, model_name), fingerprint(model)
-    known = {stamp: vector for place in places for stamp, vector in read_index(place, identity).items()}
+    width = int(model.text_tower.proj.out_features)
+    known = {stamp: vector for place in places for stamp, vector in read_index(place, identity, width).items()}
     fresh = [stamp for stamp in stamps if stamp not in known]
     vectors = {stamp: known[stamp] for stamp in stamps if stamp in known}
     try:
@@ -140,7 +143,7 @@ def embed_batch(model: DualEncoder, pixels: Tensor) -> Tensor:
 def index_places(folder: Path, model_name: str) -> list[Path]:
     """Where the index of a folder may lie: in the folder, or, where that cannot be written, in the user's cache."""
     name = Path(model_name).stem if Path(model_name).exists() else model_name
-    slug = re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-.") or "model"
+    slug = re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-.")[:100] or "model"
     file = f"pixels-and-prompts.{slug}.safetensors"
     key = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
     return [folder / f".{file}", cache_folder() / "search" / f"{key}.{file}"]
@@ -163,23 +166,39 @@ def fingerprint(model: DualEncoder) -> str:
     return digest.hexdigest()[:32]
 
 
-def read_index(path: Path, identity: str) -> dict[Stamp, Tensor]:
+def read_index(path: Path, identity: str, width: int) -> dict[Stamp, Tensor]:
     """What an index file knows. Empty: there is none, it is of another model, or, with a notice, it is damaged."""
     if not path.is_file():
         return {}
     try:
-        with safe_open(path, framework="pt") as file:
+        with reading(path), safe_open(path, framework="pt") as file:
             about = file.metadata() or {}
             if (about.get("version"), about.get("model")) != (VERSION, identity):
                 return {}
-            vectors = file.get_tensor("vectors")
-        stamps = [(str(name), int(size), int(time)) for name, size, time in json.loads(about["pictures"])]
-        if vectors.ndim != 2 or len(stamps) != len(vectors) or not vectors.isfinite().all():
-            raise ValueError
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError):
+            stamps, vectors = read_stamps(about), file.get_tensor("vectors")
+        unit = (vectors.double().norm(dim=-1) - 1).abs() < UNIT
+        if vectors.shape != (len(stamps), width) or vectors.dtype != torch.float32 or not unit.all():
+            raise UserError("these are no unit vectors of this model")
+    except (OSError, UserError):
         notice(f"the index {path} is damaged and is made anew")
         return {}
-    return dict(zip(stamps, vectors.float()))
+    return dict(zip(stamps, vectors))
+
+
+def read_stamps(about: Mapping[str, str]) -> list[Stamp]:
+    """The stamps of an index file, in the order of its vectors.
+
+    Raises:
+        UserError: there are none, or they are something else.
+    """
+    rows = parse_json(about.get("pictures", ""), "pictures")
+    if not isinstance(rows, list) or not all(isinstance(row, list) and len(row) == 3 for row in rows):
+        raise UserError("pictures are no list of names, sizes and times")
+    most = 2**63
+    return [
+        (text(name, "name"), whole(size, "size", least=0, most=most), whole(time, "time", least=-most, most=most))
+        for name, size, time in rows
+    ]
 
 
 def keep(vectors: dict[Stamp, Tensor], places: list[Path], identity: str) -> None:

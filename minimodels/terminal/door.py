@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from minimodels.clip import DualEncoder
 from minimodels.errors import UserError
 from minimodels.pixels.opening import open_image
 from minimodels.stored import embedded, models
+from minimodels.terminal.parser import short
 from minimodels.terminal.printing import notice
 from minimodels.words.templates import sticker_model
 
@@ -45,7 +47,8 @@ def load_dual_encoder(options: argparse.Namespace) -> DualEncoder:
     """The CLIP that a person named, in eval mode on its device.
 
     Raises:
-        UserError: no such model, a broken file, a model without two towers, a device that is not there.
+        UserError: no such model, a broken file, a model without two towers or without its preprocessing, a device that
+            is not there.
     """
     name, model = options.model, load_model(options)
     if not isinstance(model, DualEncoder):
@@ -53,7 +56,22 @@ def load_dual_encoder(options: argparse.Namespace) -> DualEncoder:
             f"{name} is a {type(model).__name__}; comparing pictures with words needs a CLIP, "
             f"for instance {DEFAULT_MODEL} or {OFFICIAL}"
         )
+    check_equipped(model, "preprocess", "tokenize")
     return model
+
+
+def check_equipped(model: nn.Module, *parts: str) -> None:
+    """What a file should bring beside the weights: "preprocess", "tokenize".
+
+    Raises:
+        UserError: a part of it is not there.
+    """
+    for part in parts:
+        if not hasattr(model, part):
+            what = {"preprocess": "preprocessing", "tokenize": "tokenizer"}[part]
+            raise UserError(
+                f"this {type(model).__name__} came without its {what}; convert it again, with all its files"
+            )
 
 
 def load_model(options: argparse.Namespace) -> nn.Module:
@@ -80,9 +98,9 @@ def check_device(name: str, dtype: str) -> torch.device:
     Raises:
         UserError: it has not.
     """
+    if not re.fullmatch(r"cpu|mps|cuda(:[0-9]{1,3})?", name, re.ASCII):
+        raise UserError(f"unknown device {short(name)}; there are: cpu, cuda, cuda:1, mps")
     kind, _, number = name.partition(":")
-    if kind not in ("cpu", "cuda", "mps") or (number and not number.isdecimal()):
-        raise UserError(f"unknown device {name!r}; there are: cpu, cuda, mps")
     if kind == "cuda" and not torch.cuda.is_available():
         raise UserError("torch sees no GPU here (--device cuda); leave --device away to use the CPU")
     if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
@@ -102,6 +120,7 @@ def check_texts(texts: Sequence[str], what: str, model: nn.Module) -> list[str]:
     """
     if not texts:
         raise UserError(f"no {what} given")
+    check_equipped(model, "tokenize")
     tokenize: Any = model.tokenize
     tables: list[Any] = [module for name, module in model.named_modules() if name.endswith("token_embedding")]
     for number, text in enumerate(texts, start=1):

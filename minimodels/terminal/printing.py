@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+import threading
 import time
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -98,6 +99,29 @@ def progress(what: str, total: int) -> Iterator["Progress"]:
     finally:
         _lines.remove(line)
         line.wipe()
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """A line on stderr with the seconds that a long step has taken, wiped at its end; nothing where stderr is no
+    terminal."""
+    began, over = time.monotonic(), threading.Event()
+
+    def tick() -> None:
+        while not over.wait(1):
+            text = f"{printable(what, sys.stderr)} ... {time.monotonic() - began:.0f} s"
+            print(f"\r{fit(text, width() - 1)}", end="", file=sys.stderr, flush=True)
+
+    clock = threading.Thread(target=tick, daemon=True)
+    if sys.stderr.isatty():
+        clock.start()
+    try:
+        yield
+    finally:
+        over.set()
+        if clock.is_alive():
+            clock.join()
+            print(f"\r{' ' * (width() - 1)}\r", end="", file=sys.stderr, flush=True)
 
 
 class Progress:

@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch.nn.functional as F
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 from checkpoints_convert.proof.compare import difference
 from minimodels.commands import search
@@ -166,8 +167,6 @@ def test_a_damaged_index_is_made_anew(run, folder, damage):
     with safe_open(path, framework="pt") as file:
         about, vectors = file.metadata(), file.get_tensor("vectors").clone()  # not mapped: the file changes
     if damage == "counts":
-        from safetensors.torch import save_file
-
         save_file({"vectors": vectors[:-1].contiguous()}, path, metadata=about)
     else:
         path.write_bytes(good[:100] if damage == "truncated" else b"what is this?")
@@ -176,6 +175,68 @@ def test_a_damaged_index_is_made_anew(run, folder, damage):
     with safe_open(path, framework="pt") as file:
         assert file.metadata() == about
         assert difference(file.get_tensor("vectors"), vectors) <= 1e-5  # embedded twice, in float32
+
+
+STAMPS = [
+    "null",
+    "5",
+    "{}",
+    "[5]",
+    "[[]]",
+    "",
+    "[",
+    '[["a", "b", "c"]]',
+    "[[1, 2, 3]]",
+    '[["a.png", 1.5, 2]]',
+    "[" * 9999,
+]
+
+
+@pytest.mark.parametrize("stamps", [*STAMPS, '[["a.png", 1, ' + "9" * 5000 + "]]", '[["a.png", -1, 5]]', "missing"])
+def test_an_index_with_odd_stamps_is_made_anew(run, folder, stamps):
+    assert run("search", folder, "a cat")[0] == 0
+    with safe_open(index_file(folder), framework="pt") as file:
+        about, vectors = file.metadata(), file.get_tensor("vectors").clone()
+    odd = {key: value for key, value in {**about, "pictures": stamps}.items() if value != "missing"}
+    save_file({"vectors": vectors[:1].contiguous()}, index_file(folder), metadata=odd)
+    code, _, err = run("search", folder, "a cat")
+    assert code == 0 and err.count("note: ") == 1 and "is damaged and is made anew" in err
+    with safe_open(index_file(folder), framework="pt") as file:
+        assert file.metadata() == about
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda v: v[:, :-1],
+        lambda v: torch.cat([v, v], dim=1),
+        lambda v: v[0],
+        lambda v: v.half(),
+        lambda v: v * 1.01,
+        lambda v: torch.full_like(v, torch.nan),
+        lambda v: torch.cat([v[:-1], torch.full_like(v[:1], torch.inf)]),
+        lambda v: (v * 9).long(),
+        lambda v: v[:0],
+        lambda v: v[None],
+    ],
+)
+def test_an_index_with_other_vectors_is_made_anew(run, folder, change):
+    assert run("search", folder, "a cat")[0] == 0
+    with safe_open(index_file(folder), framework="pt") as file:
+        about, vectors = file.metadata(), file.get_tensor("vectors").clone()
+    for name in ("vectors", "others"):
+        save_file({name: change(vectors).contiguous()}, index_file(folder), metadata=about)
+        code, _, err = run("search", folder, "a cat")
+        assert code == 0 and err.count("note: ") == 1 and "is damaged and is made anew" in err
+        with safe_open(index_file(folder), framework="pt") as file:
+            assert difference(file.get_tensor("vectors"), vectors) <= 1e-5  # embedded twice, in float32
+
+
+def test_a_model_file_with_the_longest_name_keeps_an_index(run, folder, tmp_path, model_file):
+    long = tmp_path / f"{'m' * 240}.safetensors"
+    long.write_bytes(model_file.read_bytes())
+    code, _, err = run("search", folder, "a cat", model=long)
+    assert code == 0 and err == "" and index_file(folder, "m" * 100).is_file()
 
 
 def test_what_cannot_be_read_is_skipped_with_one_notice_each(run, folder):

@@ -2,8 +2,10 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
@@ -154,6 +156,94 @@ def test_damaged_records_are_put_aside(type_in, folder):
     shown = type_in("")
     assert shown.code == 0 and "kept as progress.json.unreadable" in shown.err
     assert (folder / "progress.json.unreadable").read_text(encoding="utf-8") == "{broken"
+
+
+RECORD = {"tries": 1, "passed": "", "hints": 0, "solution": False}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "", "[]", "5", "{}", '{"exercises": []}', '{"exercises": {"2.1.2": 5}}', '{"exercises": {"x": {}}}',
+        '{"exercises": {"1.' + "9" * 5000 + '": {}}}', '{"exercises": {}, "lessons": []}', "[" * 100_000,
+        '{"exercises": {}, "lessons": {"2.1": 5}}', '{"exercises": {}, "lessons": {"two": "now"}}',
+        *(
+            json.dumps({"exercises": {"2.1.2": {**RECORD, key: value}}, "lessons": {}})
+            for key, values in {"tries": ["1", -1, 1.5, True], "passed": [1, ["a"]], "hints": [-1, "x", 10**30],
+                                "solution": [1, "no"]}.items()
+            for value in values
+        ),
+    ],
+)  # fmt: skip
+def test_records_of_other_types_are_put_aside(type_in, folder, content):
+    folder.mkdir()
+    (folder / "progress.json").write_text(content, encoding="utf-8")
+    for line in ("", "hint 2.1.2", "list"):
+        shown = type_in(line)
+        assert shown.code == 0 and ("kept as progress.json.unreadable" in shown.err) == (not line)
+    assert (folder / "progress.json.unreadable").read_text(encoding="utf-8") == content
+
+
+def test_records_are_read_again(folder):
+    desk = progress.Desk.open()
+    desk.records["2.1.2"] = progress.Record(3, "2026-01-02T03:04:05", 2, True)
+    desk.records["2.1.10"] = progress.Record()
+    desk.runs["2.1"] = "2026-01-02T03:04:05"
+    desk.save()
+    again = progress.Desk.open()
+    assert again.records == desk.records and again.runs == desk.runs and not again.notice
+    assert (folder / ".gitignore").read_text(encoding="utf-8") == "*\n"
+
+
+# ---------------------------------------------------------------- a full disk, a folder that is read-only
+@contextmanager
+def room_for(size):
+    """No file that is written meanwhile grows beyond so many bytes, as on a disk that is nearly full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_leaves_no_stub_that_looks_like_ones_own(type_in, folder):
+    for size in (0, 100):
+        with room_for(size):
+            shown = type_in("start 2.1.2")
+        assert shown.code == 2 and len(shown.err.splitlines()) == 1 and "cannot write" in shown.err
+        assert not [path for path in folder.iterdir() if path.name != ".gitignore" or not path.read_text()]
+    assert "left as it is" not in type_in("start 2.1.2").out
+    assert (folder / "ex_2_1_2_attention.py").read_text(encoding="utf-8") == catalogue()["2.1.2"].stub
+
+
+def test_a_full_disk_keeps_what_was_to_be_replaced(type_in, folder):
+    write(folder, "2.1.2", "return q")
+    mine = (folder / "ex_2_1_2_attention.py").read_text(encoding="utf-8")
+    with room_for(100):
+        assert type_in("start 2.1.2 --force").code == 2
+    assert (folder / "ex_2_1_2_attention.py").read_text(encoding="utf-8") == mine
+    assert not list(folder.glob("*.backup*"))
+
+
+@pytest.mark.parametrize(
+    "line, code, words",
+    [
+        ("check 2.1.1", 1, "2.1.1  Softmax"),
+        ("hint 2.1.1", 0, "hint 1 of"),
+        ("solution 2.1.1 --anyway", 0, "return exps / exps.sum"),
+    ],
+)
+def test_the_answer_comes_first_where_nothing_can_be_recorded(type_in, folder, monkeypatch, line, code, words):
+    write(folder, "2.1.1", "return x")
+
+    def full(path, text):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(progress, "write_whole", full)
+    shown = type_in(line)
+    assert shown.code == code and words in shown.out
+    assert shown.err.startswith("note: this is not recorded: ") and len(shown.err.splitlines()) == 1
 
 
 # ---------------------------------------------------------------- hints and solutions

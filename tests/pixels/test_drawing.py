@@ -7,6 +7,7 @@ from PIL import Image
 
 from minimodels.errors import UserError
 from minimodels.pixels.drawing import COLOURS, overlay, picture_sheet
+from minimodels.pixels.opening import repair
 
 
 def test_picture_sheet_shows_each_picture_and_caption():
@@ -59,3 +60,43 @@ def test_a_name_on_several_lines_has_one_square():
         assert len(rows) == rows[-1] - rows[0] + 1 == 18 + 1, "one square, without a gap"
         squares.append(rows[0])
     assert squares == sorted(squares) and np.diff(squares)[0] == 27 and np.diff(squares)[1] >= 2 * 27
+
+
+def rows_of_ink(sheet, top):
+    """Where text stands below a picture: the bands of rows with dark pixels, as (first, last) row."""
+    dark = np.flatnonzero((np.array(sheet)[top:].max(-1) < 100).any(axis=1))
+    breaks = np.flatnonzero(np.diff(dark) > 1)
+    return list(zip(dark[[0, *(breaks + 1)]], dark[[*breaks, len(dark) - 1]]))
+
+
+def test_each_line_of_a_caption_stands_below_the_last():
+    white = Image.new("RGB", (100, 100), "white")
+    sheet = picture_sheet([white], ["HHH\nHHH\nHHH"], cell=100)
+    bands = rows_of_ink(sheet, 112)
+    assert len(bands) == 3 and {int(b[0] - a[0]) for a, b in zip(bands, bands[1:])} == {round(1.3 * 18)}
+    assert sheet.height == 12 + 100 + 3 * round(1.3 * 18) + 12
+
+
+def test_a_long_caption_ends_after_four_lines():
+    white = Image.new("RGB", (100, 100), "white")
+    for words, lines in ((3, 3), (4, 4), (5, 4), (60, 4)):
+        sheet = picture_sheet([white], [" ".join(["HHHHHHH"] * words)], cell=100)
+        assert sheet.height == 12 + 100 + lines * round(1.3 * 18) + 12
+    assert len(rows_of_ink(sheet, 112)) == 4
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "P", "L", "I;16", "CMYK"])
+def test_masks_lie_over_pictures_of_any_mode(mode):
+    """Also where transparent pixels have a colour of their own."""
+    picture = Image.new("RGBA", (8, 6), (200, 0, 0, 0)) if mode == "RGBA" else Image.new(mode, (8, 6), 3)
+    masks = torch.zeros(1, 6, 8, dtype=torch.bool)
+    masks[0, 1:4, 1:4] = True
+    assert np.array_equal(overlay(picture, masks), overlay(repair(picture.copy()), masks))
+
+
+def test_colours_begin_again_after_the_last():
+    masks = torch.zeros(len(COLOURS) + 1, 4, 40, dtype=torch.bool)
+    for number in range(len(masks)):
+        masks[number, :, 4 * number : 4 * number + 2] = True
+    painted = np.array(overlay(Image.new("RGB", (40, 4), "white"), masks))
+    assert painted[0, 1].tolist() == painted[0, 4 * len(COLOURS) + 1].tolist() == list(COLOURS[0])

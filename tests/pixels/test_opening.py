@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from minimodels.errors import UserError
-from minimodels.pixels.opening import open_image, repair, save_picture
+from minimodels.pixels.opening import check_output, open_image, repair, save_picture
 from minimodels.pixels.preprocess import CLIPPreprocess
 from tests.benchmarks.pixels import picture
 
@@ -237,3 +237,41 @@ def test_save_picture(tmp_path):
     with pytest.raises(UserError, match="cannot write"):
         save_picture(image, tmp_path / "file" / "it.png")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "it.jpg", "it.png", "it.webp", "new"]
+
+
+@pytest.mark.parametrize("kind", ["TGA", "EPS", "PCX", "SGI", "XBM", "MSP", "IM", "SPIDER"])
+def test_a_format_that_is_not_on_the_list_is_not_opened(kind, tmp_path):
+    """Whatever else PIL could read: those that start another program, or take any bytes, among them."""
+    path = tmp_path / "picture.png"
+    image = Image.new({"XBM": "1", "MSP": "1", "SPIDER": "F"}.get(kind, "RGB"), (16, 16))
+    image.save(path, format=kind)
+    assert Image.open(path).format == kind
+    with pytest.raises(UserError, match="not a picture|is text"):
+        open_image(path)
+
+
+@pytest.mark.parametrize("mode, level", [("I", 100_000), ("I", -5), ("F", 1000.0), ("F", -1.0)])
+def test_one_level_everywhere_beyond_white_is_black(mode, level, recwarn):
+    """There is nothing to stretch: no division by 0."""
+    repaired = repair(Image.new(mode, (5, 4), level))
+    assert repaired.getextrema() == ((0, 0),) * 3 and not recwarn.list
+
+
+def test_where_a_picture_may_be_written(tmp_path):
+    there = tmp_path / "there.png"
+    assert check_output(there) == there
+    Image.new("RGB", (2, 2)).save(there)
+    assert check_output(there, tmp_path / "other.png") == there
+    (tmp_path / "link.png").symlink_to(there)
+    (tmp_path / "folder.png").mkdir()
+    os.mkfifo(tmp_path / "pipe.png")
+    for path, inputs, words in [
+        (there, [there], "one of the pictures that are read"),
+        (tmp_path / "link.png", [tmp_path / "x.png", there], "one of the pictures that are read"),
+        (tmp_path / "folder.png", [], "there is a folder so named"),
+        (tmp_path / "pipe.png", [], "there is a pipe or device so named"),
+        (tmp_path / ("x" * 300 + ".png"), [], "File name too long"),
+        (tmp_path / "x.txt", [], "no picture format"),
+    ]:
+        with pytest.raises(UserError, match=words):
+            check_output(path, *inputs)

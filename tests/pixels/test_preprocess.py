@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from open_clip.transform import image_transform
 from PIL import Image, ImageOps
 from torchvision import transforms
+from torchvision.transforms import functional
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
@@ -25,11 +26,15 @@ from minimodels.pixels.preprocess import (
     CLIP_MEAN,
     CLIP_STD,
     HALF,
+    TRANSFORMERS_DEFAULTS,
     CLIPPreprocess,
     TimmPreprocess,
     TransformersPreprocess,
     preprocess_to_dict,
+    to_tensor,
 )
+from minimodels.pixels.preprocess_padded import PaddedPreprocess
+from minimodels.pixels.preprocess_tensor import SquashPreprocess, TensorPreprocess
 from minimodels.stored.models import preprocess_from_dict
 from tests.benchmarks.pixels import levels_apart, picture, references
 
@@ -308,28 +313,82 @@ def test_preprocess_survives_json(preprocess):
 
 def test_settings_that_make_no_sense():
     for about in [{}, {"class": "Nonsense"}, {"class": "CLIPPreprocess", "pixels": 3}, {"class": "CLIPPreprocess"}]:
-        with pytest.raises(UserError, match="unknown preprocessing"):
+        with pytest.raises(UserError, match="preprocess"):
             preprocess_from_dict(about)
-    for numbers in [
-        {"size": 0},
-        {"size": 10**6},
-        {"mean": (0.5,)},
-        {"std": (0.5, 0.0, 0.5)},
-        {"mean": (0.1, float("nan"), 1.0)},
-    ]:
+    for crop_pct, interpolation in [(0.9, "random"), (0.0, "bicubic"), (4.1, "bicubic"), (float("nan"), "bicubic")]:
+        with pytest.raises(UserError, match="is none that timm has"):
+            TimmPreprocess(32, crop_pct, interpolation)
+    assert TimmPreprocess(32, 4.0).crop_pct == 4
+    for wrong in [{"resample": 99}, {"resample": -1}, {"rescale_factor": 0.0}, {"rescale_factor": 1.1}]:
         with pytest.raises(UserError, match="expected"):
-            CLIPPreprocess(**{"size": 32} | numbers)
-    with pytest.raises(UserError, match="interpolation 'random'"):
-        TimmPreprocess(32, 0.9, "random")
+            TransformersPreprocess(32, **wrong)
+    for right in [{"resample": 0}, {"resample": 5}, {"rescale_factor": 1.0}]:
+        assert TransformersPreprocess(32, **right)
     for config, word in [
-        ({"image_processor_type": "SamImageProcessor"}, "describes SamImageProcessor"),
-        ({"image_processor_type": "ViTImageProcessor", "do_pad": True}, "no padding"),
+        ({"image_processor_type": "SamImageProcessor"}, "describes .SamImageProcessor"),
+        ({"image_processor_type": "ViTImageProcessor", "do_pad": True}, "without padding"),
         ({"crop_size": 224, "size": {"longest_edge": 3}}, "expected shortest_edge"),
-        ({"crop_size": 224, "size": "big"}, "cannot be used"),
-        ({"crop_size": 224, "image_mean": [0.5]}, "expected 3"),
+        ({"crop_size": 224, "size": "big"}, "size in preprocessor_config.json is"),
+        ({"crop_size": 224, "image_mean": [0.5]}, "expected a list of 3 numbers"),
     ]:
         with pytest.raises(UserError, match=word):
             TransformersPreprocess.from_config(config)
+
+
+@pytest.mark.parametrize("kind", [CLIPPreprocess, TimmPreprocess, TransformersPreprocess, PaddedPreprocess,
+                                  TensorPreprocess, SquashPreprocess])  # fmt: skip
+def test_numbers_that_make_no_picture(kind):
+    """Of every preprocess alike: sizes, three means, three deviations above 0, all of them numbers."""
+    for wrong in [
+        {"size": 0}, {"size": 8193}, {"mean": (0.5,)}, {"std": (0.5, 0.0, 0.5)}, {"std": (0.5, 0.5)},
+        {"std": (0.5, -0.1, 0.5)}, {"mean": (0.1, float("nan"), 1.0)}, {"std": (0.5, float("nan"), 0.5)},
+        {"std": (0.5, 0.5, float("inf"))}, {"mean": (0.1, 0.1, -float("inf"))}, {"std": (1e-7, 1.0, 1.0)},
+        {"mean": (0.0, 0.0, 1.1e6)}, {"mean": (0.0, 0.0, -1.1e6)}, {"std": (1.1e6, 1.0, 1.0)},
+    ]:  # fmt: skip
+        with pytest.raises(UserError, match="expected"):
+            kind(**{"size": 32} | wrong)
+    for right in [{"size": 1}, {"size": 8192}, {"mean": (-1e6, 0.0, 1e6)}, {"std": (1e-6, 1.0, 1e6)}]:
+        assert kind(**{"size": 32} | right)
+
+
+ODD = [None, True, -1, 0, 3, 10**30, 1.5, float("nan"), float("inf"), "", "text", [], [1], [1, 2, 3], {}, {"height": 3},
+       {"shortest_edge": "x"}, {"shortest_edge": 0}, {"height": 2.5, "width": 3}, [[1]]]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["CLIPImageProcessor", "ViTImageProcessor"])
+def test_configs_with_odd_values_are_a_preprocess_or_one_line(kind):
+    whole = {
+        "image_processor_type": kind,
+        "crop_size": 20,
+        **TRANSFORMERS_DEFAULTS[kind.removesuffix("ImageProcessor")],
+    }
+    refused = 0
+    for key in [*whole, "do_pad", "feature_extractor_type"]:
+        for value in ODD:
+            try:
+                made = TransformersPreprocess.from_config({**whole, key: value})
+            except UserError:
+                refused += 1
+            else:
+                assert made(picture("RGB", 30, 50)).isfinite().all(), (key, value)
+    assert refused > 100
+
+
+@pytest.mark.parametrize("kind", [TensorPreprocess, SquashPreprocess, PaddedPreprocess])
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK"])
+def test_other_modes_become_rgb(kind, mode):
+    image = picture(mode, 30, 40)
+    assert torch.equal(kind(20)(image), kind(20)(image.convert("RGB")))
+
+
+@pytest.mark.parametrize("antialias", [True, False])
+def test_the_tensor_is_resized_as_torchvision_does(antialias):
+    """Smoothed where nobody says anything, as torchvision does today."""
+    ours = TensorPreprocess(20) if antialias else TensorPreprocess(20, antialias=False)
+    pixels = to_tensor(picture("RGB", 50, 70))
+    theirs = functional.resize(pixels, [20, 20], antialias=antialias)
+    expected = functional.normalize(theirs, list(ours.mean), list(ours.std))
+    assert (ours(picture("RGB", 50, 70)) - expected).abs().max() < 1e-5
 
 
 def test_rgb_only_where_the_reference_takes_rgb_only():
