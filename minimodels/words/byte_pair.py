@@ -34,7 +34,6 @@ from minimodels.errors import UserError
 # The first that fits: 's 't 're ..., a run of letters, a single digit, a run of other characters that are not spaces.
 WORD_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
 END_OF_WORD = "</w>"
-SURROGATE = regex.compile(r"\p{Cs}")
 
 CLIP_MERGES_FILE = "bpe_simple_vocab_16e6.txt.gz"
 CLIP_MERGES_SHA256 = "924691ac288e54409236115652ad4aa250f48203de50a9e4722a6ecd48d6804a"
@@ -44,14 +43,8 @@ MAX_CACHED_WORDS = 100_000
 
 
 def clean_text(text: str) -> str:
-    """Repair wrongly decoded text, resolve html entities (twice: "&amp;amp;"), collapse white space, lower the case.
-
-    Raises:
-        UserError: bytes that were no UTF-8 where the text comes from (lone surrogates): they cannot be written again.
-    """
+    """Repair wrongly decoded text, resolve html entities (twice: "&amp;amp;"), collapse white space, lower the case."""
     text = html.unescape(html.unescape(ftfy.fix_text(text)))
-    if not text.isascii() and SURROGATE.search(text):
-        raise UserError(f"{text[:40]!r} is no text in UTF-8; write it anew")
     return " ".join(text.split()).lower()
 
 

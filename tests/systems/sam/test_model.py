@@ -97,5 +97,5 @@ def test_pictures_and_sizes_that_do_not_fit():
     ]:
         with pytest.raises(UserError, match=message):
             SAM(**{**SMALL, **change})
-    with pytest.raises(UserError, match="expected a size"):
+    with pytest.raises(UserError, match="expected 1 to 8192"):
         PaddedPreprocess(0)
