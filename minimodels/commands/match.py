@@ -58,8 +58,9 @@ small SAM, which know the stickers of Sticker World and no photographs.
 
 
 class Shown(NamedTuple):
-    """A picture, at its own size and as the model reads it."""
+    """A picture, at its own size and as the model reads it; `path` as it was typed."""
 
+    path: str
     name: str
     picture: Image.Image
     pixels: Float[Tensor, "3 side side"]
@@ -87,7 +88,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Match, print, write the pictures, and return the exit code."""
     mask_path, targets = sort_paths(options.others)
-    output = check_output(options.output, options.reference, *targets, *([mask_path] if mask_path else []))
+    inputs = [options.reference, *targets, *([mask_path] if mask_path else [])]
+    output = check_output(options.output, *inputs)
+    if options.masks:
+        check_masks(Path(options.masks), targets, inputs)
     picture = open_image(options.reference)
     mask = read_mark(mask_path, picture, options.reference)
     pictures = [open_image(path) for path in targets]
@@ -98,14 +102,33 @@ def run(options: argparse.Namespace) -> int:
             f"--model {OFFICIAL}, or two files: --model DINOV2_FILE,SAM_FILE"
         )
     shown = [  # in float32 whatever --dtype: SAM is shown all 256 levels of a colour
-        Shown(Path(name).name, each, to_square(each, side).to(options.device))
-        for name, each in zip([options.reference, *targets], [picture, *pictures])
+        Shown(path, Path(path).name, each, to_square(each, side).to(options.device))
+        for path, each in zip([options.reference, *targets], [picture, *pictures])
     ]
     sheets = [answer(model, options, shown[0], mask, target) for target in shown[1:]]
     tiles, captions = zip(*(tile for sheet in sheets for tile in sheet))
     save_picture(picture_sheet(tiles, captions, columns=len(sheets[0]), cell=SHOWN), output)
     print(f"wrote {printable(str(output))}")
     return 0
+
+
+def mask_file(folder: Path, target: str) -> Path:
+    """Where the mask of a target is written: NAME-mask.png."""
+    return folder / f"{Path(target).stem}-mask.png"
+
+
+def check_masks(folder: Path, targets: Sequence[str], inputs: Sequence[str]) -> None:
+    """Each target's mask gets a file of its own, and none takes the place of a picture that is read.
+
+    Raises:
+        UserError: one would be lost.
+    """
+    files = [mask_file(folder, target) for target in targets]
+    for number, file in enumerate(files):
+        check_output(file, *inputs)
+        if file in files[:number]:
+            twice = f"{targets[files.index(file)]} and {targets[number]}"
+            raise UserError(f"the masks of {twice} would both be {file.name}: rename one, or match them one by one")
 
 
 def sort_paths(paths: list[str]) -> tuple[str | None, list[str]]:
@@ -270,7 +293,7 @@ def write_mask(found: Result, target: Shown, folder: str | None) -> None:
     if folder is None:
         return
     mask = (found.mask & found.found).to(torch.uint8) * 255
-    path = Path(folder) / f"{Path(target.name).stem}-mask.png"
+    path = mask_file(Path(folder), target.path)
     save_picture(Image.fromarray(mask.numpy()).resize(target.picture.size, Image.Resampling.NEAREST), path)
     print(f"wrote {printable(str(path))}")
 

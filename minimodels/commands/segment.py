@@ -153,7 +153,7 @@ def run(options: argparse.Namespace) -> int:
     for one in found:
         print(f"  {printable(one.name)}: {told(one)}")
     if options.masks:
-        write_masks(answer.names, found, Path(options.masks), options.probabilities)
+        write_masks(answer.names, found, Path(options.masks), options.probabilities, shown)
     save_picture(draw(picture, found, prompts), output)
     print(f"wrote {printable(str(output))}")
     return 0
@@ -321,8 +321,14 @@ def told(found: Found) -> str:
     return f"{painted}, score {float(found.probability[found.mask].mean()):.0%}"
 
 
-def write_masks(names: Sequence[str], found: Sequence[Found], folder: Path, probabilities: bool) -> None:
-    """01-a-cat.png, white where it is; 01-a-cat-probability.png, 255 where it is sure."""
+def write_masks(
+    names: Sequence[str], found: Sequence[Found], folder: Path, probabilities: bool, inputs: Sequence[str]
+) -> None:
+    """01-a-cat.png, white where it is; 01-a-cat-probability.png, 255 where it is sure.
+
+    Raises:
+        UserError: a file cannot be written, or is one of the pictures that are read.
+    """
     for number, (name, one) in enumerate(zip(names, found), start=1):
         words = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "prompt"
         levels = {f"{number:02d}-{words}.png": one.mask.float()}
@@ -330,7 +336,7 @@ def write_masks(names: Sequence[str], found: Sequence[Found], folder: Path, prob
             levels[f"{number:02d}-{words}-probability.png"] = one.probability
         for file, level in levels.items():
             pixels = (level * 255).round().to(torch.uint8).numpy()
-            save_picture(Image.fromarray(pixels), folder / file)
+            save_picture(Image.fromarray(pixels), check_output(folder / file, *inputs))
             print(f"wrote {printable(str(folder / file))}")
 
 

@@ -98,7 +98,7 @@ def check_device(name: str, dtype: str) -> torch.device:
     Raises:
         UserError: it has not.
     """
-    if not re.fullmatch(r"cpu|mps|cuda(:[0-9]{1,3})?", name, re.ASCII):
+    if not re.fullmatch(r"cpu|mps|cuda(:[0-9]{1,3})?", name):
         raise UserError(f"unknown device {short(name)}; there are: cpu, cuda, cuda:1, mps")
     kind, _, number = name.partition(":")
     if kind == "cuda" and not torch.cuda.is_available():

@@ -74,14 +74,14 @@ def fail(message: str) -> int:
 
 def whole_number(text: str) -> int:
     """A type for argparse: a whole number of at least 1."""
-    if not re.fullmatch(r"0*[0-9]{1,9}", text, re.ASCII) or int(text) < 1:
+    if not re.fullmatch(r"0*[0-9]{1,9}", text) or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{short(text)} is not a whole number of at least 1")
     return int(text)
 
 
 def seed(text: str) -> int:
     """A type for argparse: what random numbers begin from, a whole number of 64 bits without a sign."""
-    if not re.fullmatch(r"[0-9]{1,20}", text, re.ASCII) or int(text) >= 2**64:
+    if not re.fullmatch(r"[0-9]{1,20}", text) or int(text) >= 2**64:
         raise argparse.ArgumentTypeError(f"{short(text)} is not a seed: a whole number from 0 to 2^64 - 1")
     return int(text)
 

@@ -136,6 +136,22 @@ def test_search_does_not_overwrite_what_it_is_shown(run):
     )
 
 
+def test_masks_take_no_pictures_place(run):
+    """Neither that of a picture that is read, nor that of another mask."""
+    paint("b-mask.png", 3, (64, 64))
+    result = run("match", "a.png", "b-mask.png", "b.png", "--masks", ".")
+    assert_one_clear_line(result, "b-mask.png: it is one of the pictures that are read")
+    paint("folder/b.png", 4, (64, 64))
+    result = run("match", "a.png", "mask.png", "b.png", "folder/b.png", "--masks", "masks")
+    assert_one_clear_line(result, "the masks of b.png and folder/b.png would both be b-mask.png")
+    assert not Path("masks").exists()
+    code, out, _ = run("match", "a.png", "mask.png", "b.png", "folder/c.png", "--masks", "masks")
+    assert code == 0 and sorted(file.name for file in Path("masks").iterdir()) == ["b-mask.png", "c-mask.png"]
+    paint("01-a-cat.png", 5, (64, 64))
+    code, _, err = run("segment", "01-a-cat.png", "a cat", "--masks", ".")
+    assert code == 2 and "01-a-cat.png: it is one of the pictures that are read" in err
+
+
 # ---------------------------------------------------------------- pictures of any shape
 
 
