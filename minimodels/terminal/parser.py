@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from minimodels.errors import UserError
+from minimodels.errors import UserError, one_line
 from minimodels.terminal.printing import forget_notices, printable
 
 NO_MEMORY = re.compile("can't allocate memory|not enough memory|could not allocate")  # torch's words on a CPU
@@ -68,7 +68,7 @@ def guarded(run: Callable[[], int]) -> int:
 
 def fail(message: str) -> int:
     """One line on stderr; the exit code of a mistake that a person can put right."""
-    print(f"error: {printable(message, sys.stderr)}", file=sys.stderr)
+    print(f"error: {printable(one_line(message), sys.stderr)}", file=sys.stderr)
     return 2
 
 
