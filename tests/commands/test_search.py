@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+import torch
 import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import save_file
