@@ -207,13 +207,18 @@ class CLIPSeg(nn.Module):
         Raises:
             UserError: a picture that is not square, or not a multiple of the patch size.
         """
-        (height, width), patch_size = image.shape[-2:], self.clip.image_tower.patch_size
-        if height != width or height < patch_size:
-            raise UserError(
-                f"CLIPSeg reads square pictures of {patch_size}, {2 * patch_size}, {3 * patch_size} ... pixels a side, "
-                f"here came {height} x {width} pixels; resize them, as the model's own .preprocess does"
-            )
+        check_square(image, self.clip.image_tower.patch_size)
         return self.clip.image_tower.embed(image, resize=True)
+
+
+def check_square(image: Tensor, patch_size: int) -> None:
+    """As high as wide, one patch or more."""
+    height, width = image.shape[-2:]
+    if height != width or height < patch_size:
+        raise UserError(
+            f"CLIPSeg reads square pictures of {patch_size}, {2 * patch_size}, {3 * patch_size} ... pixels a side, "
+            f"here came {height} x {width} pixels; resize them, as the model's own .preprocess does"
+        )
 
 
 def check_layers(layers: Sequence[int], depth: int) -> None:

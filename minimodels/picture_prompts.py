@@ -20,7 +20,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from minimodels.blocks import Block
-from minimodels.clipseg import CLIPSeg
+from minimodels.clipseg import CLIPSeg, check_square
 from minimodels.errors import UserError
 from minimodels.pixels.preprocess_tensor import IMAGENET_MEAN, IMAGENET_STD  # what CLIPSeg's pictures are normalised by
 
@@ -223,7 +223,7 @@ def encode_masked_class(
         layers: the blocks that are masked, counted from 0; None masks all.
 
     Raises:
-        UserError: a mask of another size, all zero, or so small that no patch is left.
+        UserError: a mask of another size, all zero, or so small that no patch is left; a picture that is not square.
     """
     seen = mask_tokens(model, picture, mask)  # (B, 1, 1, N)
     scale = torch.ones_like(seen).expand(-1, -1, seen.shape[-1], -1).clone()  # (B, 1, N, N)
@@ -250,8 +250,9 @@ def encode_masked_patches(
 
 def mask_tokens(model: CLIPSeg, picture: Tensor, mask: Tensor) -> Float[Tensor, "batch 1 1 tokens"]:
     """The mask as one number a token: 1 for the class token, then the patches row by row."""
-    mask = check_mask(picture, mask)
-    side = picture.shape[-1] // model.clip.image_tower.patch_size
+    mask, patch_size = check_mask(picture, mask), model.clip.image_tower.patch_size
+    check_square(picture, patch_size)
+    side = picture.shape[-1] // patch_size
     small = F.interpolate(mask[:, None].to(picture.dtype), (side, side), mode="nearest")  # (B, 1, h, w)
     if not bool(small.flatten(1).any(dim=1).all()):
         raise UserError(

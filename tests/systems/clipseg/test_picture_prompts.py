@@ -228,8 +228,9 @@ def test_objects_smaller_than_a_patch():
         prompts.encode_masked_class(small(), picture(32, 32)[None], mask)
 
 
-@pytest.mark.parametrize("encode", [prompts.encode_masked_class, CLIPSeg.encode_image])
-def test_pictures_that_are_not_square(encode):
-    arguments = (torch.ones(1, 32, 40),) if encode is prompts.encode_masked_class else ()
-    with pytest.raises(UserError, match="square pictures .* here came 32 x 40"):
-        encode(small(), picture(32, 40)[None], *arguments)
+@pytest.mark.parametrize("size", [(32, 40), (40, 32), (7, 7), (4, 8)])
+@pytest.mark.parametrize("encode", [prompts.encode_masked_class, prompts.encode_masked_patches, CLIPSeg.encode_image])
+def test_pictures_that_are_not_square_or_smaller_than_a_patch(encode, size):
+    arguments = () if encode is CLIPSeg.encode_image else (torch.ones(1, *size),)
+    with pytest.raises(UserError, match=f"square pictures .* here came {size[0]} x {size[1]}"):
+        encode(small(), picture(*size)[None], *arguments)

@@ -142,6 +142,15 @@ def test_regions_of_exactly_so_many_pixels_stay(pixels, cleaned):
     assert changed == cleaned and np.array_equal(left, block if cleaned else island)
 
 
+def test_islands_of_exactly_so_many_pixels_all_stay():
+    mask = np.zeros((6, 9), dtype=bool)
+    mask[0, 0:3], mask[2, 4:7], mask[5, 8] = True, True, True
+    expected = mask.copy()
+    expected[5, 8] = False
+    left, changed = file.clean(mask, 3, holes=False)
+    assert changed and np.array_equal(left, expected)
+
+
 def test_where_all_islands_are_small_the_largest_stays():
     mask = np.zeros((6, 9), dtype=bool)
     mask[0, 0], mask[2, 2:5], mask[5, 7:9] = True, True, True
