@@ -37,6 +37,12 @@ def test_bad_input():
     ids, mask = texts()
     with pytest.raises(UserError, match="texts of 15 tokens do not fit this BERT's 14 positions.*truncate=True"):
         model(torch.ones(1, 15, dtype=torch.long))
+    with torch.no_grad():
+        full = torch.ones(1, 14, dtype=torch.long)  # as many as there are positions
+        assert difference(model(full), model(full, token_types=torch.zeros_like(full))) <= 1e-12
+        assert difference(model(full), model(full, token_types=full)) > 1e-3
+        without = small(token_types=0)
+        assert without(full).shape == (1, 14, 24)
     with pytest.raises(UserError, match="knows no token types"):
         small(token_types=0)(ids, mask, torch.zeros_like(ids))
     with pytest.raises(UserError, match=r"the mask is \(3, 8\), the ids are \(3, 9\)"):

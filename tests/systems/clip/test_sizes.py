@@ -8,6 +8,7 @@ from minimodels.clip import ImageTower
 from minimodels.clip_resnet import ResNetTower
 from minimodels.errors import UserError
 from minimodels.patch_features import PatchFeatures
+from minimodels.vit import ViT
 from tests.systems.sizes import assert_right_or_refused
 
 OPEN_CLIP, RESNET = reference_named("CLIP ViT", "open_clip"), reference_named("CLIP ResNet", "open_clip")
@@ -70,6 +71,8 @@ def test_patches_of_no_such_block():
     model = twins(OPEN_CLIP).ours
     depth = len(model.image_tower.blocks)
     assert PatchFeatures(model, depth - 1).block == depth - 1 and PatchFeatures(model, 0).side == 3
+    oblong = ViT(image_size=(8, 24), patch_size=8, embed_dim=8, depth=1, num_heads=2, mlp_dim=8)
+    assert PatchFeatures(oblong, 0).side == 1  # rows of the table
     for block in (-1, -depth, depth, depth + 1):
         with pytest.raises(UserError, match=f"there is no block {block}: this tower has {depth}, counted from 0"):
             PatchFeatures(model, block)

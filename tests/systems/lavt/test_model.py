@@ -99,6 +99,12 @@ def test_words_that_do_not_fit(images, words, mask, message):
         small().segment(image, torch.zeros(words, dtype=torch.float64), torch.ones(mask, dtype=torch.long))
 
 
+@pytest.mark.parametrize("words", [(14, 12), (2, 7, 1, 12), (12,)])
+def test_words_that_are_no_sentences(words):
+    with pytest.raises(UserError, match=r"expected \(sentences, tokens, 12\)"):
+        file.check_words(torch.zeros(2, 3, 32, 32), torch.zeros(words), torch.ones(words[:2]), 12)
+
+
 def test_a_mask_of_another_length():
     with pytest.raises(UserError, match=r"their mask \(2, 6\)"):
         file.check_words(torch.zeros(2, 3, 32, 32), torch.zeros(2, 7, 12), torch.ones(2, 6), 12)
