@@ -100,7 +100,7 @@ def compare_shapes(converted: Converted, model: nn.Module) -> list[str]:
             problems.append(
                 f"wrong shape: {' + '.join(converted.sources[name][0])} gives {came}, our {name} is {shape}"
             )
-    for name in converted.tensors.keys() - wanted.keys():
+    for name in (one for one in converted.tensors if one not in wanted):
         problems.append(f"no place for {' + '.join(converted.sources[name][0])} (our {name})")
     return problems
 

@@ -95,11 +95,17 @@ class Case:
         tensor = torch.from_numpy(self.arrays[name])
         return tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
 
-    def judge(self, computed: Mapping[str, Any]) -> list[Line]:
+    def numbered(self, pattern: str) -> list[re.Match[str]]:
+        """What the names of the case's arrays say where they fit a pattern: sets of points, counts, sizes."""
+        return [found for name in self.arrays if (found := re.fullmatch(pattern, name))]
+
+    def judge(self, computed: Mapping[str, Any], parts: Mapping[str, str] | None = None) -> list[Line]:
         """Every array that is no input, against what was computed: whole numbers and booleans exactly.
 
-        Where the case stores a part of an array (`subsampled` in config.json), the same part of ours is taken.
+        Where the case stores a part of an array, the same part of ours is taken: as `subsampled` in config.json says,
+        else as the kind does it (`parts`, by name), see `thin`.
         """
+        subsampled = {**(parts or {}), **self.config.get("subsampled", {})}
         lines = []
         for name, stored in self.arrays.items():
             if name.startswith("in."):
@@ -109,7 +115,7 @@ class Case:
                 lines.append(Line(name, False if judged else None, "nothing here computes it"))
                 continue
             ours, golden = torch.as_tensor(computed[name]).detach().cpu(), torch.from_numpy(stored)
-            ours = thin(ours, tuple(golden.shape), self.config.get("subsampled", {}).get(name, ""))
+            ours = thin(ours, tuple(golden.shape), subsampled.get(name, ""))
             lines.append(judge_one(name, ours, golden, self.tolerance, judged))
         return lines
 

@@ -1,6 +1,7 @@
 """The golden runner: copied cases pass, a wrong number fails, a bad folder is told in one line, unseen cases run."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -212,3 +213,95 @@ def test_judging():
 def test_an_empty_case_proves_nothing(tmp_path):
     with pytest.raises(UserError, match="nothing to judge"):
         run_case(Case(tmp_path, {"system": "clip", "kind": "preprocess", "cases": []}))
+
+
+# ---------------------------------------------------------------- cases of the same kinds under other names
+
+FIRST = {}
+for _folder in CASES:
+    _kind = json.loads((_folder / "config.json").read_text())
+    if (_folder / "case.npz").exists():
+        FIRST.setdefault((_kind["system"], _kind["kind"]), _folder)
+RENAMED = {
+    ("matcher", "sampler"): {"few": "seven", "many": "a.crowd", "two": "few"},
+    ("sam", "model"): {"mask": "scribble", "points": "mask", "none": "nothing"},
+    ("sam", "relpos"): {"0": "wide", "3": "0", "5": "last.one"},
+    ("sam", "amg_helpers"): {"crops.a": "crops.left", "crops.b": "crops.a"},
+    ("clipseg", "visual_prompt"): {"call.bg_50": "call.dim", "call.none": "call.bg_50"},
+}
+
+
+def renamed(folder, names):
+    """The case with the sets of its arrays under other names, in its arrays and in its config alike."""
+    lasts = {old.rpartition(".")[2]: new.rpartition(".")[2] if "." in old else new for old, new in names.items()}
+    pattern = re.compile(rf"(in|out)\.({'|'.join(map(re.escape, names))})(?=\.|$)")
+    arrays = dict(np.load(folder / "case.npz"))
+    new = {pattern.sub(lambda found: f"{found[1]}.{names[found[2]]}", name): array for name, array in arrays.items()}
+    assert new.keys() != arrays.keys() and len(new) == len(arrays)
+    np.savez(folder / "case.npz", **new)
+
+    def keys(value):
+        if not isinstance(value, dict):
+            return value
+        first = {key: key.partition(".") for key in value}
+        return {lasts.get(head, head) + dot + rest: keys(value[key]) for key, (head, dot, rest) in first.items()}
+
+    rewrite(folder, "config.json", keys)
+
+
+def spoil(folder, name):
+    """The first number of an array changed by what no tolerance allows."""
+
+    def change(array):
+        array = array.copy()
+        array.flat[0] = ~array.flat[0] if array.dtype == bool else array.flat[0] + 1
+        return array
+
+    change_array(folder, name, change)
+
+
+@pytest.mark.parametrize("kind", FIRST, ids=" ".join)
+def test_every_kind_under_other_names(kind, tmp_path, device):
+    """Renamed sets and arrays that nobody asks for run; one number changed in a renamed or in any other array fails."""
+    folder = Path(shutil.copytree(FIRST[kind], tmp_path / "copy"))
+    if kind in RENAMED:
+        renamed(folder, RENAMED[kind])
+    arrays = dict(np.load(folder / "case.npz"))
+    np.savez(folder / "case.npz", **arrays, **{"in.nobody.asks": np.zeros(3), "f32.nobody.computes": np.zeros(3)})
+    assert main([str(folder), "--device", str(device)]) == 0
+    judged = [name for name in arrays if name.startswith("out.") and "f32" not in name and arrays[name].size]
+    changed = [judged[0], judged[len(judged) // 2]]
+    if kind in RENAMED:
+        sets = tuple(f"out.{name}" for name in RENAMED[kind].values())
+        changed = [next(name for name in judged if name.startswith(sets))]
+    for name in changed:
+        other = Path(shutil.copytree(folder, tmp_path / name))
+        spoil(other, name)
+        assert main([str(other), "--device", str(device)]) == 1, name
+
+
+def test_other_sets_other_counts(tmp_path, capsys):
+    """A sampler's case with one set of its own, other numbers of centres, no combinations; a set lost is told."""
+    folder = Path(shutil.copytree(FIRST["matcher", "sampler"], tmp_path / "copy"))
+    arrays = {name: array for name, array in np.load(folder / "case.npz").items() if ".many." in name}
+    arrays = {name.replace(".many.", ".only."): array for name, array in arrays.items() if ".k8." not in name}
+    np.savez(folder / "case.npz", **arrays)
+
+    def change(config):
+        ranges = {name.replace("many.", "only."): told for name, told in config["sampler"].items() if "many." in name}
+        return {**config, "sampler": ranges, "num_centers": [4]}
+
+    rewrite(folder, "config.json", change)
+    assert main([str(folder)]) == 0
+    rewrite(folder, "config.json", lambda config: config["sampler"].update({"lost.range0": {}}))
+    assert main([str(folder)]) == 2
+    assert "lost" in capsys.readouterr().err
+
+
+def test_other_parts_of_an_array(tmp_path):
+    """Every fourth row and column where the kind's own cases store every second: the config says so."""
+    folder = Path(shutil.copytree(FIRST["matcher", "match"], tmp_path / "copy"))
+    change_array(folder, "out.S", lambda array: array[::2, ::2])
+    assert main([str(folder)]) == 1
+    rewrite(folder, "config.json", lambda config: config.update(subsampled={"out.S": "every 4th row and column"}))
+    assert main([str(folder)]) == 0

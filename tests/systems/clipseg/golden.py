@@ -156,9 +156,10 @@ def run_visual_prompt(case: Case, device: torch.device) -> list[Line]:
         computed[f"out.call.{name}"] = changed(image, mask, **{"size": size, **options})
     for mode in case.config["blend_modes"]:
         computed |= blended(image, mask, mode, size)
-    for percent in (0, 10, 50):
+    for percent in (int(found[1]) for found in case.numbered(r"out\.bbox_ctx(\d+)")):
         computed[f"out.bbox_ctx{percent}"] = torch.tensor(prompts.mask_box(mask, percent / 100))
-    computed["f64.blur3_bg10"] = changed(image.double(), mask, blur=3, bg_fac=0.1)
+    for name in case.numbered(r"f64\.(.+)"):
+        computed[name[0]] = changed(image.double(), mask, **{"size": size, **case.config["calls"][name[1]]})
     picture = Image.fromarray(case.tensor("in.uint8").numpy())
     computed["out.quickstart"] = TensorPreprocess(size)(picture)
     computed["out.quickstart_no_antialias"] = TensorPreprocess(size, antialias=False)(picture)

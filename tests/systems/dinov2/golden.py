@@ -16,11 +16,12 @@ def run_model(case: Case, device: torch.device) -> list[Line]:
     """Positions, the tokens before the first block, all features by name, intermediate layers."""
     model: Any = build(case.checkpoint(), "dinov2", num_heads=case.config["kwargs"]["num_heads"]).to(device)
     image = case.tensor("in.image", torch.float64).to(device)
-    return [*told(case, model), *case.judge(observe(model, image, case.config["layers"]))]
+    parts = {found[0]: "first 16 channels" for found in case.numbered(r"out\.last\d+\.reshaped")}
+    return [*told(case, model), *case.judge(observe(model, image, case), parts)]
 
 
-def observe(model: DINOv2, image: Tensor, layers: list[int]) -> dict[str, Tensor]:
-    """Everything a case stores, by its names."""
+def observe(model: DINOv2, image: Tensor, case: Case) -> dict[str, Tensor]:
+    """Everything a case stores, by its names: of layers by their number and of the last few, the more so."""
     grid = (image.shape[-2] // model.patch_size, image.shape[-1] // model.patch_size)
     features = model.encode(image)
     computed = {
@@ -31,13 +32,15 @@ def observe(model: DINOv2, image: Tensor, layers: list[int]) -> dict[str, Tensor
         "out.x_norm_patchtokens": features.patches,
         "out.x_prenorm": features.prenorm,
         "out.forward": model(image),
-        "out.last1.unnormed": model.split(model.intermediate(image, 1, norm=False)[0])[2],
     }
-    for layer in layers:
+    for layer in case.config["layers"]:
         class_token, _, patches = model.split(model.intermediate(image, [layer])[0])
         computed |= {f"out.layer{layer}.cls": class_token, f"out.layer{layer}.patch": patches}
-    last = [to_grid(model.split(tokens)[2], grid) for tokens in model.intermediate(image, 2)]
-    computed["out.last2.reshaped"] = torch.stack(last)[:, :, :16]  # the first 16 channels are stored
+    for name in case.numbered(r"out\.last(\d+)\.(reshaped|unnormed)"):
+        found = model.intermediate(image, int(name[1]), norm=name[2] == "reshaped")
+        patches = [model.split(tokens)[2] for tokens in found]
+        maps = torch.stack([to_grid(one, grid) for one in patches])
+        computed[name[0]] = maps if name[2] == "reshaped" else patches[0]
     for name in ("x_norm_clstoken", "x_norm_patchtokens"):
         computed[f"out.f32pos.{name}"] = computed[f"out.{name}"]
     assert difference(model.patch_features(image), model.split(features.prenorm)[2]) <= 1e-12

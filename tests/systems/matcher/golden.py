@@ -12,6 +12,7 @@ from torch import Tensor
 
 from checkpoints_convert import build
 from minimodels import matcher
+from minimodels.errors import UserError
 from minimodels.pixels.preprocess_padded import PaddedPreprocess
 from minimodels.sam_everything import SAMProposer
 from tests.golden import Case, Line
@@ -44,14 +45,14 @@ def run_match(case: Case, device: torch.device) -> list[Line]:
     points = matcher.patch_points(found.patches, columns, size)
     computed = {
         "out.ref_masks_pool": marked.double(),
-        "out.S": similarity[::2, ::2],
-        "out.C": matcher.matching_cost(similarity)[::2, ::2],
+        "out.S": similarity,
+        "out.C": matcher.matching_cost(similarity),
         "out.points": points,
         "out.kept_count": torch.tensor([len(found.patches)]),
         "out.box": matcher.points_box(points),
         **assignments(found),
     }
-    return case.judge(computed)
+    return case.judge(computed, {"out.S": "every 2nd", "out.C": "every 2nd"})
 
 
 def assignments(found: matcher.Matches) -> dict[str, Tensor]:
@@ -71,18 +72,21 @@ def assignments(found: matcher.Matches) -> dict[str, Tensor]:
 
 
 def run_sampler(case: Case, device: torch.device) -> list[Line]:
-    """k-means++ with its draws, and the point sets of every range."""
+    """k-means++ with its draws, and the point sets of every range: of each `in.NAME.points`, options `NAME.RANGE`."""
     computed: dict[str, Any] = {}
-    for name in ("few", "many", "two"):
-        points = case.tensor(f"in.{name}.points")
+    sets_of = {found[1]: case.tensor(found[0]) for found in case.numbered(r"in\.(.+)\.points")}
+    for name, points in sets_of.items():
         for count in case.config["num_centers"]:
             computed |= {f"out.{name}.k{count}.{key}": value for key, value in clusters(case, points, count).items()}
     for name, options in case.config["sampler"].items():
-        points = case.tensor(f"in.{name.split('.')[0]}.points")
+        fitting = [one for one in sets_of if f"{name}.".startswith(f"{one}.")]
+        if not fitting:
+            raise UserError(f"{case.path}: the sampler's {name} names none of the sets of points: {', '.join(sets_of)}")
+        points = sets_of[max(fitting, key=len)]
         dice = random.Random(case.config["python_random_seed"])
         sets = matcher.prompt_sets(points, tuple(options["sample_range"]), options["max_iterations"], dice)
         computed |= {f"out.{name}.n{one.shape[1]}": one for one in sets}
-    for total, size in ((5, 3), (4, 2)):
+    for total, size in (map(int, found.groups()) for found in case.numbered(r"out\.combinations\.(\d+)\.(\d+)")):
         numbers = torch.arange(total)[:, None].repeat(1, 2)
         sets = matcher.prompt_sets(numbers, (size, size), 1, random.Random(0))[0]
         computed[f"out.combinations.{total}.{size}"] = sets[..., 0]
@@ -181,9 +185,9 @@ def run_e2e(case: Case, device: torch.device) -> list[Line]:
     found = model(reference, masks, target, seed=case.config["python_random_seed"])
     computed: dict[str, Any] = {
         "out.ref_masks_pool": found.marked.double(),
-        "out.ref_feats": F.normalize(model.describe(reference), dim=-1)[::2],
-        "out.tar_feats": F.normalize(model.describe(target[None]), dim=-1)[::2],
-        "out.S": found.matches.similarity[::4, ::4],
+        "out.ref_feats": F.normalize(model.describe(reference), dim=-1),
+        "out.tar_feats": F.normalize(model.describe(target[None]), dim=-1),
+        "out.S": found.matches.similarity,
         "out.points": found.points,
         "out.kept_count": torch.tensor([len(found.points)]),
         **{name: value for name, value in assignments(found.matches).items() if name in case.arrays},
@@ -192,11 +196,12 @@ def run_e2e(case: Case, device: torch.device) -> list[Line]:
         **proposed(found),
         **{f"out.{name}": values for name, values in found.scores._asdict().items()},
         "out.mask": found.mask[None],
-        "out.low_res.first4.s2": low_logits(model, found, target),
+        **low_logits(case, model, found, target),
     }
     if found.box is not None:
         computed["out.box"] = found.box
-    return case.judge(computed)
+    rows = dict.fromkeys(("out.ref_feats", "out.tar_feats"), "every 2nd")
+    return case.judge(computed, {**rows, "out.S": "every 4th"})
 
 
 def clustered(model: matcher.Matcher, found: matcher.Result, case: Case) -> dict[str, Tensor]:
@@ -220,8 +225,11 @@ def proposed(found: matcher.Result) -> dict[str, Tensor]:
     }
 
 
-def low_logits(model: matcher.Matcher, found: matcher.Result, target: Tensor) -> Tensor:
-    """SAM's small logits of the first four proposals, every second row and column; known by their predicted IoU."""
+def low_logits(case: Case, model: matcher.Matcher, found: matcher.Result, target: Tensor) -> dict[str, Tensor]:
+    """SAM's small logits of the first few proposals, every so many rows and columns, as the names of the case say.
+
+    They are known by their predicted IoU.
+    """
     generator, size = model.generator, target.shape[-2:]
     pixels = rearrange(target * 255, "c h w -> h w c").to(torch.uint8).cpu().numpy()
     embedding, sam = generator.look(Image.fromarray(pixels)).seen.embedding, generator.proposer.sam
@@ -237,9 +245,12 @@ def low_logits(model: matcher.Matcher, found: matcher.Result, target: Tensor) ->
         masks, iou = sam.decode(embedding, clicks, labels, boxes, multimask=multimask)
         low.append(masks.flatten(0, 2))
         sure.append(iou.flatten())
-    wanted = torch.tensor([one.predicted_iou for one in found.proposals[:4]]).to(sure[0])
+    wanted = torch.tensor([one.predicted_iou for one in found.proposals]).to(sure[0])
     nearest = (torch.cat(sure)[None] - wanted[:, None]).abs().argmin(dim=1)
-    return torch.cat(low)[nearest, ::2, ::2]
+    return {
+        name[0]: torch.cat(low)[nearest[: int(name[1])], :: int(name[2]), :: int(name[2])]
+        for name in case.numbered(r"out\.low_res\.first(\d+)\.s(\d+)")
+    }
 
 
 def is_inside(name: str) -> bool:

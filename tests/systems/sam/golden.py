@@ -43,7 +43,7 @@ def run_model(case: Case, device: torch.device) -> list[Line]:
     seen["out.dense_pe"] = model.prompt_encoder.encode_grid().T.reshape(1, -1, grid, grid)
     for name, told in case.config["prompts"].items():
         seen |= run_prompt(case, model, embedding, name, told["multimask"], preprocess, size, device)
-    return case.judge({name: pick(name, seen) for name in case.arrays if name.startswith("out.")})
+    return case.judge({name: pick(case, name, seen) for name in case.arrays if name.startswith("out.")})
 
 
 def run_prompt(
@@ -75,12 +75,12 @@ def run_prompt(
     return {f"out.{name}.{key}": tensor for key, tensor in out.items()}
 
 
-def pick(name: str, seen: dict[str, Tensor]) -> Tensor:
-    """What a name stores: `.s2c4` every second row and column and fourth channel, dense vectors one position."""
+def pick(case: Case, name: str, seen: dict[str, Tensor]) -> Tensor:
+    """What a name stores: `.s2c4` every second row and column and fourth channel, even dense maps one position."""
     step = re.search(r"\.s(\d+)(?:c(\d+))?$", name)
     if step is None:
-        tensor = seen[name]
-        return tensor[:, :, :1, :1] if name.endswith(".dense") and name != "out.mask.dense" else tensor
+        tensor, one_place = seen[name], case.arrays[name].shape[-2:] == (1, 1)
+        return tensor[:, :, :1, :1] if name.endswith(".dense") and one_place else tensor
     tensor, every = seen[name[: step.start()]], int(step[1])
     if step[2]:  # (B, h, w, C): channels last
         return tensor[:, ::every, ::every, :: int(step[2])]
@@ -95,9 +95,9 @@ def run_keys(case: Case, device: torch.device) -> list[Line]:
 def run_relpos(case: Case, device: torch.device) -> list[Line]:
     """Rows of the tables, the bias, and windows with their padding."""
     computed: dict[str, Tensor] = {}
-    for number in range(sum(name.endswith(".table") for name in case.arrays)):
-        q_size, k_size = case.arrays[f"in.{number}.sizes"].tolist()
-        computed[f"out.{number}"] = sam.relative_rows(case.tensor(f"in.{number}.table"), q_size, k_size)
+    for name in (found[1] for found in case.numbered(r"in\.(.+)\.table")):
+        q_size, k_size = case.arrays[f"in.{name}.sizes"].tolist()
+        computed[f"out.{name}"] = sam.relative_rows(case.tensor(f"in.{name}.table"), q_size, k_size)
     tables = case.tensor("in.rel_h"), case.tensor("in.rel_w")
     grid = tuple((len(table) + 1) // 2 for table in tables)
     bias = sam.relative_bias(case.tensor("in.q")[:, None], *tables, grid)
@@ -162,9 +162,13 @@ def run_helpers(case: Case, device: torch.device) -> list[Line]:
     masks = logits > told["mask_threshold"]
     boxes = generator.mask_boxes(masks)
     computed: dict[str, Any] = {"out.boxes": boxes, "out.boxes.xywh": to_xywh(boxes), "out.area": masks.sum((1, 2))}
-    steady = {offset: generator.stability(logits, told["mask_threshold"], offset) for offset in (1.0, 0.5)}
-    computed |= {f"out.stability.{offset}": values[:9] for offset, values in steady.items()}
-    computed["out.stability.last3"] = steady[1.0][9:].nan_to_num(-1)
+    steady = {
+        offset: generator.stability(logits, told["mask_threshold"], offset) for offset in told["stability_offsets"]
+    }
+    for name in case.numbered(r"out\.stability\.(\d+\.\d+)"):  # the first few masks of each offset
+        computed[name[0]] = steady[float(name[1])][: len(case.arrays[name[0]])]
+    for name in case.numbered(r"out\.stability\.last(\d+)"):  # the others, by the first offset
+        computed[name[0]] = steady[told["stability_offsets"][0]][-int(name[1]) :].nan_to_num(-1)
     for threshold in told["nms_thresholds"]:
         for name, of, scores in (
             ("masks", boxes, "in.scores"),
@@ -172,12 +176,12 @@ def run_helpers(case: Case, device: torch.device) -> list[Line]:
         ):
             computed[f"out.nms.{name}.{threshold}"] = generator.suppress(of, case.tensor(scores), threshold)
     computed |= near_edges(case, boxes)
-    computed |= {f"out.grid.{side}": generator.point_grid(side) for side in (1, 4, 8)}
+    computed |= {found[0]: generator.point_grid(int(found[1])) for found in case.numbered(r"out\.grid\.(\d+)")}
     for name, (size, layers, overlap) in told["crops"].items():
         of, which = generator.crop_boxes(tuple(size), layers, overlap)
         computed |= {f"out.crops.{name}.boxes": of, f"out.crops.{name}.layers": which}
     runs = [generator.encode_runs(mask.numpy()) for mask in masks]
-    computed |= {f"out.rle.{number:02d}": run for number, run in enumerate(runs)}
+    computed |= {found[0]: runs[int(found[1])] for found in case.numbered(r"out\.rle\.(\d+)")}
     back = all(np.array_equal(generator.decode_runs(run, mask.shape), mask) for run, mask in zip(runs, masks))
     computed |= cleaned(masks[: told["clean"]["first"]], told["clean"]["area_thresh"])
     computed |= uncropped(masks[: told["uncrop"]["first"]], told["uncrop"])
