@@ -28,6 +28,7 @@ from minimodels.terminal.printing import notice
 LIBRARIES = ("timm", "transformers", "open_clip")  # whose models `verify --against` knows by name
 DTYPES = ("float64", "float32", "float16", "bfloat16")
 TARGETS = ", ".join(targets())
+FIRST_DOWNLOAD = "the first download's is recorded, and later ones are compared with it"
 EXAMPLES = """
 examples:
   python -m checkpoints_convert list                                       what there is, and what is here already
@@ -84,7 +85,8 @@ def add_list(commands: Any) -> None:
     parser = commands.add_parser(
         "list",
         help="the official checkpoints, and which are here",
-        description="The official checkpoints that fetch knows: size, licence, and whether they are on this machine.",
+        description="The official checkpoints that fetch knows: size, licence, whether their sha256 is known, and "
+        "whether they are on this machine.",
     )
     parser.add_argument(
         "words", nargs="*", metavar="WORD", help="show only those whose line has every word (clip, timm ...)"
@@ -99,7 +101,9 @@ def run_list(options: argparse.Namespace) -> int:
     for entry in entries():
         size, about = entry.weights.size, entry.weights.about
         megabytes = f"{size / 1e6:,.0f} MB" if size else f"~{about / 1e6:,.0f} MB" if about else "-"
-        row = [entry.name, entry.system, entry.format, megabytes, entry.licence, "yes" if hub.cached(entry) else "no"]
+        known = "yes" if entry.weights.sha256 else "no"
+        here = "yes" if hub.cached(entry) else "no"
+        row = [entry.name, entry.system, entry.format, megabytes, entry.licence, known, here]
         if all(word.lower() in " ".join([*row, entry.note]).lower() for word in options.words):
             chosen.append((entry, [*row, entry.note]))
     if not chosen:
@@ -107,10 +111,12 @@ def run_list(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps([entry_to_json(entry) for entry, _ in chosen], indent=1))
         return 0
-    rows = [["name", "system", "names", "size", "licence", "here", ""], *(row for _, row in chosen)]
+    rows = [["name", "system", "names", "size", "licence", "sha256", "here", ""], *(row for _, row in chosen)]
     widest = max(len(row[3]) for row in rows)
     rows = [[*row[:3], row[3].rjust(widest), *row[4:]] for row in rows]
     print("\n".join(columns(rows)))
+    if unknown := sum(entry.weights.sha256 is None for entry, _ in chosen):
+        notice(f"{unknown} of {len(chosen)} have no known sha256; {FIRST_DOWNLOAD}")
     return 0
 
 
@@ -118,7 +124,14 @@ def entry_to_json(entry: Entry) -> dict[str, Any]:
     """One entry for a program."""
     about = {key: getattr(entry, key) for key in ("name", "system", "format", "licence", "repo", "revision", "note")}
     files = [{"name": file.name, "size": file.size, "sha256": file.sha256} for file in entry.files]
-    return {**about, "told": dict(entry.told), "files": files, "page": hub.page(entry), "here": hub.cached(entry)}
+    where = {"page": hub.page(entry), "here": hub.cached(entry)}
+    return {
+        **about,
+        "told": dict(entry.told),
+        "files": files,
+        "sha256_known": entry.weights.sha256 is not None,
+        **where,
+    }
 
 
 # fetch
@@ -146,8 +159,10 @@ examples:
 def run_fetch(options: argparse.Namespace) -> int:
     """Fetch, and print the paths."""
     for entry in [hub.find(name) for name in options.names]:  # a typo shows before anything is fetched
-        for path in hub.fetch(entry, progress=not options.quiet):
-            print(path)
+        paths = hub.fetch(entry, progress=not options.quiet)
+        print("\n".join(map(str, paths)))
+        if not hub.is_known(entry, paths[0]):
+            notice(f"{entry.name}: {paths[0].name} could not be checked, no source tells its sha256; {FIRST_DOWNLOAD}")
     return 0
 
 

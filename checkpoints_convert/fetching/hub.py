@@ -18,6 +18,7 @@ import re
 import socket
 import urllib.parse
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from checkpoints_convert.tables import entries
 from checkpoints_convert.tables.catalogue import Entry, File
 from minimodels.errors import UserError
 from minimodels.errors.aside import write_aside
+from minimodels.errors.untrusted import Settings, read_json
 
 OPENAI = "https://openaipublic.azureedge.net/clip/models"  # PIXELS_OPENAI_URL names a mirror
 ALTERNATIVES = ("model.safetensors", "pytorch_model.bin")  # a repository's weights by hand: either of them
@@ -116,6 +118,15 @@ def is_offline() -> bool:
 def cached(entry: Entry) -> bool:
     """Whether all its files are on this machine. Nothing is checked."""
     return not _missing(entry)
+
+
+def is_known(entry: Entry, path: Path) -> bool:
+    """Whether a source says what sha256 these weights must have: the catalogue, or the hub, whose cache is named by it.
+
+    Where none does, the first download is recorded, and compared with later ones: a change shows, not who made it.
+    """
+    by_catalogue = entry.weights.sha256 is not None and path.name == entry.weights.name
+    return by_catalogue or HASH.fullmatch(path.resolve().name) is not None
 
 
 def local_files(entry: Entry) -> list[Path]:
@@ -269,13 +280,13 @@ def _instructions(entry: Entry, reason: str) -> str:
 def _verify(entry: Entry, path: Path) -> None:
     """Compare the weights with their sha256, once: a checked file is remembered by its size and time."""
     notes = _notes()
-    if notes.get("checked", {}).get(str(path)) == _stamp(path):
+    if notes["checked"].get(str(path)) == _stamp(path):
         return
     wanted = entry.weights.sha256 if path.name == entry.weights.name else None
     if wanted is not None and path.resolve().name == wanted:  # the hub's cache names weights by their hash
         return
     found = sha256_of(path, progress=True)
-    first = notes.get("first_download", {}).get(_key(entry, path))
+    first = notes["first_download"].get(_key(entry, path))
     if (wanted or first) not in (None, found):
         source = "the official one" if wanted else f"that of the first download, in {home() / 'hashes.json'}"
         raise UserError(
@@ -296,21 +307,25 @@ def _stamp(path: Path) -> dict[str, int]:
     return {"size": about.st_size, "time": about.st_mtime_ns}
 
 
-def _notes() -> dict[str, Any]:
-    """What `hashes.json` holds; an unreadable one counts as empty."""
+def _notes() -> dict[str, dict[str, Any]]:
+    """What `hashes.json` holds, of the kinds that we write; what is of another kind counts as absent."""
     try:
-        notes = json.loads((home() / "hashes.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return notes if isinstance(notes, dict) else {}
+        found: Mapping[str, Any] = Settings(read_json(home() / "hashes.json"), "hashes.json")
+    except UserError:
+        found = {}
+    checked, first = (
+        value if isinstance(value := found.get(key), dict) else {} for key in ("checked", "first_download")
+    )
+    hashes = {key: value for key, value in first.items() if isinstance(value, str) and HASH.fullmatch(value)}
+    return {"checked": checked, "first_download": hashes}
 
 
 def _remember(path: Path, sha256: str, key: str | None = None) -> None:
     """Note a checked file, and under `key` its hash. Where the cache cannot be written, files are checked each time."""
     notes = _notes()
-    notes.setdefault("checked", {})[str(path)] = _stamp(path)
+    notes["checked"][str(path)] = _stamp(path)
     if key is not None:
-        notes.setdefault("first_download", {})[key] = sha256
+        notes["first_download"][key] = sha256
     with contextlib.suppress(UserError):
         with write_aside(home() / "hashes.json") as aside:
             aside.write_text(json.dumps(notes, indent=1, sort_keys=True), encoding="utf-8")

@@ -110,6 +110,22 @@ class TestList:
         start = {line.index(entry.system + " ") for line, entry in zip(lines[1:], entries())}
         assert len(start) == 1  # aligned
 
+    def test_which_hashes_are_known(self, capfd):
+        """A column, a count of those without, and the same for a program."""
+        assert main(["list"]) == 0
+        printed = capfd.readouterr()
+        place = printed.out.splitlines()[0].index("sha256")
+        shown = [line[place : place + 3].strip() for line in printed.out.splitlines()[1:]]
+        known = [entry.weights.sha256 is not None for entry in entries()]
+        assert shown == ["yes" if one else "no" for one in known] and 0 < sum(known) < len(known)
+        assert printed.err == (
+            f"note: {len(known) - sum(known)} of {len(known)} have no known sha256; the first download's is recorded, "
+            "and later ones are compared with it\n"
+        )
+        assert [entry["sha256_known"] for entry in json.loads(run(capfd, "list", "--json"))] == known
+        assert main(["list", "ViT-B/32", "archive"]) == 0
+        assert capfd.readouterr().err == ""
+
     def test_words_and_json(self, capfd):
         assert len(run(capfd, "list", "timm", "large", "augreg").splitlines()) == 2  # the heading and one
         entries = json.loads(run(capfd, "list", "vit-b/32", "archive", "--json"))

@@ -118,23 +118,34 @@ def judged(one, tensors):
     return model
 
 
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", GENUINE)
-def test_one_tensor_spoiled(name, kind):
-    """Refused in one line, or a model that holds every number of the file; one tensor in eight, others each kind."""
-    one, right = GENUINE[name], None
-    step = 2 if kind == "dropped" else 8
-    for target in targets(one)[list(KINDS).index(kind) % step :: step]:
-        spoiled = KINDS[kind](one.tensors[target])
+def test_one_tensor_spoiled(name):
+    """Refused in one line, or a model that holds every number of the file: in each way, each time another tensor."""
+    one = GENUINE[name]
+    for number, kind in enumerate(KINDS):
+        spoiled(one, kind, targets(one)[number :: len(KINDS)][:1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", GENUINE)
+def test_every_tensor_spoiled(name):
+    """The same of every tensor."""
+    for kind in KINDS:
+        spoiled(GENUINE[name], kind, targets(GENUINE[name]))
+
+
+def spoiled(one, kind, names):
+    """Try these tensors, one after the other."""
+    right = load_source(one.source()).state_dict()
+    for target in names:
+        changed = KINDS[kind](one.tensors[target])
         tensors = {key: tensor for key, tensor in one.tensors.items() if key != target}
-        tensors |= {} if spoiled is None else {target: spoiled}
-        if (model := judged(one, tensors)) is None:
-            continue
-        right = right or load_source(one.source()).state_dict()
-        accepted(one, target, kind, tensors, model, right)
+        tensors |= {} if changed is None else {target: changed}
+        if (model := judged(one, tensors)) is not None:
+            accepted(one, target, tensors, model, right)
 
 
-def accepted(one, target, kind, tensors, model, right):
+def accepted(one, target, tensors, model, right):
     """A file that is not refused makes a model that holds every one of its numbers, at a place of its shape."""
     written = SYSTEMS[one.system].formats[one.format].table.convert(tensors).tensors
     for key, tensor in model.state_dict().items():
