@@ -35,7 +35,7 @@ BLOCKS = {
     **{key: [(False, SAME)] for key in ("scaled_cosine_attn", "scale_heads", "scale_fc")},
     **{key: [(False, SAME), (True, REFUSED)] for key in ("qk_norm", "scale_attn_inner", "scale_attn")},
     "output_tokens": [(False, SAME), (True, REFUSED)],
-    "mlp_ratio": [(2.5, SAME), (3, SAME), (4.9231, SAME)],
+    "mlp_ratio": [(2.5, SAME), (3, SAME), (4.9231, SAME), (2.49, SAME)],  # cut, not rounded
 }
 VISION = {
     **BLOCKS,
