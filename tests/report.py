@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from checkpoints_convert.proof.compare import TOLERANCE
+from checkpoints_convert.proof.compare import TOLERANCE, Comparison
 from checkpoints_convert.proof.references import Reference, all_references
 from checkpoints_convert.proof.verify import beside
 from lessons.book.reference import code_lines
@@ -32,6 +32,8 @@ GOLDEN = ROOT / "tests" / "golden"
 BEGIN, END = "<!-- parity:begin -->", "<!-- parity:end -->"
 COMMAND = "python -m tests.report"
 SEEDS = 3
+GPU = ("cuda_float64", "cuda_float32", "cuda_bfloat16")  # the largest differences on a GPU, in these number formats
+NOT_RUN = "not run yet"  # what a table says of a figure that needs a GPU, until there was one
 Row = dict[str, Any]
 
 
@@ -41,7 +43,7 @@ class Source:
 
     model: str
     reference: str
-    measure: Callable[[], Row]
+    measure: Callable[[str], Row]
     file: str | None = None  # of a row that is about no model class: the file whose lines are counted
 
     @property
@@ -68,15 +70,28 @@ def sources() -> list[Source]:
     return sorted(found, key=lambda source: (order.index(source.model), source.reference == "golden"))
 
 
-def measure(only: str = "") -> dict[str, Any]:
-    """The content of parity.json; with `only`, rows without this text in their name stay as they were written."""
-    kept = {} if not only else {(row["model"], row["reference"]): row for row in json.loads(JSON.read_text())["rows"]}
+def gpu_at_hand() -> str:
+    """The device that the GPU's columns are measured on; empty where torch sees none."""
+    return "cuda" if torch.cuda.is_available() else ""
+
+
+def measure(only: str = "", gpu: str = "") -> dict[str, Any]:
+    """The content of parity.json; with `only`, rows without this text in their name stay as they were written.
+
+    Args:
+        only: a part of the names of the rows to measure.
+        gpu: where the GPU's columns are measured. Without one, what was measured on one earlier stays.
+    """
+    before = {(row["model"], row["reference"]): row for row in json.loads(JSON.read_text())["rows"]}
+    kept = before if only else {}
     rows = []
     for source in sources():
         if only.lower() in source.name.lower():
             print(source.name, file=sys.stderr, flush=True)
             about = {"model": source.model, "reference": source.reference}
-            rows.append({**about, **source.measure(), "lines": lines_of(source.model)})
+            old = before.get((source.model, source.reference), {})
+            earlier = {key: old.get(key, NOT_RUN) for key in GPU}
+            rows.append({**about, **earlier, **source.measure(gpu), "lines": lines_of(source.model)})
         elif (source.model, source.reference) in kept:
             rows.append(kept[source.model, source.reference])
     return {"command": COMMAND, "versions": versions({row["reference"] for row in rows}), "rows": rows}
@@ -91,13 +106,25 @@ def versions(references: set[str]) -> dict[str, str]:
 
 # ---------------------------------------------------------------- rows
 
+NO_LOWER = {"cuda_float32": None, "cuda_bfloat16": None}  # golden numbers are float64's
 
-def library_row(reference: Reference) -> Row:
-    """Our model beside a library's, several draws."""
+
+def library_row(reference: Reference, gpu: str = "") -> Row:
+    """Our model beside a library's, several draws; on a GPU too where there is one."""
     comparisons = [beside(reference, reference.tiny, seed=seed) for seed in range(SEEDS)]
+    there = [beside(reference, reference.tiny, seed=seed, device=gpu) for seed in range(SEEDS)] if gpu else []
     kinds = {"output": "output", "blocks": "block", "gradients": "gradient", "float32": "float32"}
     largest = {key: max(comparison.largest(kind) for comparison in comparisons) for key, kind in kinds.items()}
-    return {"what": f"tiny, {SEEDS} draws of all weights", **largest}
+    return {"what": f"tiny, {SEEDS} draws of all weights", **largest, **gpu_figures(there)}
+
+
+def gpu_figures(there: list[Comparison]) -> Row:
+    """The columns of a GPU: everything in float64, the outputs in the other formats; nothing where nothing ran."""
+    if not there:
+        return {}
+    every = max(one.largest(kind) for one in there for kind in ("output", "block", "gradient"))
+    lower = {f"cuda_{kind}": max(one.largest(kind) for one in there) for kind in ("float32", "bfloat16")}
+    return {"cuda_float64": every, **lower}
 
 
 def golden_model(folder: Path) -> str | None:
@@ -117,14 +144,14 @@ def golden_model(folder: Path) -> str | None:
     return model if (folder / "keys.json").exists() else f"{model} {config['kind'].replace('_', ' ')}"
 
 
-def golden_row(model: str, folders: list[Path]) -> Row:
+def golden_row(model: str, folders: list[Path], gpu: str = "") -> Row:
     """The official numbers: what a model answers, what lies inside it, and what was computed or stored in float32.
 
     A system's module may say what lies inside (`is_inside`), and hold gradients against finite differences
     (`gradients`) where no library has the model.
     """
     module = system_module(read_case(folders[0]).config["system"])
-    hidden, inside, outputs, low = getattr(module, "is_inside", is_inside), [], [], []
+    hidden, inside, outputs, low, there = getattr(module, "is_inside", is_inside), [], [], [], []
     differences = module.gradients() if hasattr(module, "gradients") else None
     for folder in folders:
         case = read_case(folder)
@@ -132,6 +159,9 @@ def golden_row(model: str, folders: list[Path]) -> Row:
             lines = run_case(case)
         if wrong := [str(line) for line in lines if line.ok is False]:
             raise SystemExit("\n".join([f"{model} does not give the official numbers:", *wrong]))
+        if gpu:
+            with torch.no_grad():
+                there += run_case(case, gpu)
         for line in lines:
             single = line.name in case.arrays and case.arrays[line.name].dtype == np.float32
             (low if single or line.ok is None else inside if hidden(line.name) else outputs).append(line)
@@ -143,6 +173,8 @@ def golden_row(model: str, folders: list[Path]) -> Row:
         "blocks": largest(inside),
         "gradients": None,
         "float32": largest(low),
+        **({"cuda_float64": largest([line for line in there if line.ok is not None], exact=0.0)} if gpu else {}),
+        **NO_LOWER,
     }
 
 
@@ -157,12 +189,13 @@ def largest(lines: list[Line], exact: float | None = None) -> float | None:
     return max(distances, default=exact if lines else None)
 
 
-def exact_row(find: Callable[[], tuple[list[str], str]]) -> Row:
-    """A row where only equality counts."""
+def exact_row(find: Callable[[], tuple[list[str], str]], gpu: str = "") -> Row:
+    """A row where only equality counts; it has nothing to do on a GPU."""
     wrong, what = find()
     if wrong:
         raise SystemExit(f"{len(wrong)} differ: {'; '.join(wrong[:5])}")
-    return {"what": what, "output": 0.0, "blocks": None, "gradients": None, "float32": None}
+    figures = {"output": 0.0, "blocks": None, "gradients": None, "float32": None}
+    return {"what": what, **figures, **NO_LOWER, "cuda_float64": None}
 
 
 @cache
@@ -206,13 +239,16 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure and write both files; 1 where something differs by more than it may."""
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="", help="measure again the rows whose name contains this text")
-    data = measure(parser.parse_args(arguments).only)
+    data = measure(parser.parse_args(arguments).only, gpu_at_hand())
     with write_aside(JSON) as aside:
         aside.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     README.write_text(put_into_readme(README.read_text(encoding="utf-8"), markdown(data)), encoding="utf-8")
     print(markdown(data))
     print(f"written: {JSON.relative_to(ROOT)}, the table in README.md")
-    worst = max(row[key] or 0.0 for row in data["rows"] for key in ("output", "blocks", "gradients"))
+    judged = [
+        row[key] for row in data["rows"] for key in ("output", "blocks", "gradients", "cuda_float64") if key in row
+    ]
+    worst = max(figure for figure in judged if isinstance(figure, float))
     return int(worst > TOLERANCE)
 
 

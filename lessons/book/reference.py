@@ -39,6 +39,9 @@ PARITY_COLUMNS = {
     "blocks": "blocks",
     "gradients": "gradients",
     "float32": "output in float32",
+    "cuda_float64": "CUDA, float64",
+    "cuda_float32": "CUDA, float32",
+    "cuda_bfloat16": "CUDA, bf16",
     "lines": "lines of code",
 }
 PARITY = """---
