@@ -14,8 +14,9 @@ from PIL import Image
 
 from minimodels import sam as file_of_sam
 from minimodels import sam_everything as file
-from minimodels.sam import RelativeAttention
+from minimodels.sam import SAM, RelativeAttention
 from minimodels.sam_everything import Keep, MaskGenerator, View
+from tests.systems.sam.small import small
 
 
 class Told:
@@ -194,6 +195,44 @@ def test_prompts_at_once(prompts, at_once, calls):
     assert torch.equal(torch.cat([asked[0] for asked in told.asked]), points)
     assert torch.equal(torch.cat([asked[2] for asked in told.asked]), boxes)
     assert all(asked[3] and bool((asked[1] == 1).all()) for asked in told.asked)
+
+
+class White:
+    """A proposer whose one mask is what is white in the picture or crop."""
+
+    def encode(self, picture):
+        return torch.from_numpy(np.array(picture.convert("L")) > 127).double() * 18 - 9
+
+    def propose(self, seen, points, labels, boxes, *, multimask):
+        return seen.expand(len(points), 1, -1, -1), torch.full((len(points), 1), 0.9, dtype=torch.float64)
+
+    def enlarge(self, seen, logits):
+        return logits
+
+
+def test_of_two_like_masks_the_one_from_the_smaller_crop_stays():
+    """Released: over all crops by falling 1 / area. The square lies in the first of four crops, and in the whole."""
+    pixels = np.zeros((200, 200), dtype=np.uint8)
+    pixels[80:110, 80:110] = 255
+    found = MaskGenerator(White(), points_per_side=1, crop_layers=1)(Image.fromarray(pixels))
+    assert [one.crop for one in found] == [(0, 0, 134, 134)]
+    assert found[0].box == (80, 80, 109, 109) and np.array_equal(found[0].mask, pixels > 0)
+    both = MaskGenerator(White(), points_per_side=1, crop_layers=1, crop_nms=1.0)(Image.fromarray(pixels))
+    assert [one.crop for one in both] == [(0, 0, 134, 134), (0, 0, 200, 200)]
+
+
+def test_places_are_told_exactly(monkeypatch):
+    """In float64 whatever SAM is in: a click of a large picture keeps its place."""
+    seen, real = [], SAM.decode
+    monkeypatch.setattr(SAM, "decode", lambda model, *given, **how: seen.append(given) or real(model, *given, **how))
+    proposer = file.SAMProposer(small().float())
+    picture = proposer.encode(Image.new("RGB", (30, 30)))
+    point = torch.tensor([[[1 / 3, 29.7]]], dtype=torch.float64)
+    box = torch.tensor([[1 / 3, 2 / 3, 20.1, 29.7]], dtype=torch.float64)
+    proposer.propose(picture, point, torch.ones(1, 1, dtype=torch.long), box, multimask=True)
+    _, points, _, boxes = seen[0]
+    assert points.dtype == boxes.dtype == torch.float64
+    assert torch.allclose(points[0], point * 40 / 30, rtol=1e-15, atol=0)
 
 
 def test_layers_and_one_mask():
