@@ -7,12 +7,13 @@ import torch
 from torch import nn
 
 from checkpoints_convert import build, export
-from checkpoints_convert.building import SHOWN, build_model, check_finite, compare_shapes, report
+from checkpoints_convert.building import SHOWN, build_model, compare_shapes, report
 from checkpoints_convert.proof.suite import reference_named, twins
 from checkpoints_convert.tables import SYSTEMS
 from checkpoints_convert.tables.rules import Converted
 from checkpoints_convert.tables.system import detect
 from minimodels.errors import UserError
+from minimodels.stored.finite import check_finite
 
 VIT = reference_named("ViT", "timm")
 
