@@ -273,3 +273,17 @@ def test_a_config_of_another_model(model, kind, tmp_path):
     del config["model_type"]  # the older ones say none
     (tmp_path / "config.json").write_text(json.dumps(config))
     assert load(tmp_path).about["arguments"]
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_distilberts_heads_by_berts_name(both, tmp_path):
+    """The library takes `num_attention_heads` for `n_heads`, also where both are there."""
+    theirs = saved("DistilBERT", reference_named("DistilBERT", "transformers").tiny, tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config |= {"num_attention_heads": 6}
+    if not both:
+        del config["n_heads"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    again = type(theirs).from_pretrained(tmp_path, attn_implementation="sdpa")
+    assert again.config.n_heads == 6 and load(tmp_path).about["arguments"]["num_heads"] == 6
+    assert beside_the_library("DistilBERT", again, tmp_path) <= 1e-10

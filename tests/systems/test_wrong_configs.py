@@ -71,11 +71,16 @@ def beside(model: str) -> tuple[dict, dict]:
         tensors = redraw_all(open_clip.CLIP(**copy.deepcopy(sizes))).state_dict()
         return tensors, {"open_clip_config": {"model_cfg": OPEN_CLIP, "preprocess_cfg": PIXELS}}
     tensors, config = tiny(model)
-    if model == "SAM":
-        processor = transformers.SamImageProcessor(size={"longest_edge": 40}, pad_size={"height": 40, "width": 40})
+    pixels = {
+        "CLIP ViT": transformers.CLIPImageProcessor,
+        "CLIPSeg": transformers.ViTImageProcessor,
+        "SAM": transformers.SamImageProcessor,
+    }
+    if model in pixels:
+        processor = pixels[model]()
+        if model == "SAM":
+            processor = pixels[model](size={"longest_edge": 40}, pad_size={"height": 40, "width": 40})
         return tensors, {"config": config, "preprocessor_config": plain(processor.to_dict())}
-    if not model.endswith("BERT"):
-        return tensors, {"config": config}
     words = {"do_lower_case": True, "strip_accents": None, "tokenize_chinese_chars": True, "model_max_length": 512}
     words |= {"tokenizer_class": "BertTokenizer", "padding_side": "right", "truncation_side": "right"}
     words |= {f"{name}_token": f"[{name.upper()}]" for name in ("unk", "sep", "pad", "cls", "mask")}

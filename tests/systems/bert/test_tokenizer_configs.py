@@ -120,6 +120,12 @@ def test_a_tokenizer_json_that_is_not_berts(changes, message, tmp_path):
         read_tokenizer(path, None)
 
 
+def test_pieces_in_the_order_of_their_ids(tmp_path):
+    backwards = {piece: n for n, piece in reversed(list(enumerate(PIECES)))}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(json_of(model__vocab=backwards)))
+    assert read_tokenizer(tmp_path / "tokenizer.json", None)["vocabulary"] == PIECES
+
+
 def test_strip_accents_reaches_the_tokenizer(tmp_path):
     path = tmp_path / "vocab.txt"
     path.write_text("\n".join(PIECES))
