@@ -73,10 +73,10 @@ class Blocks:
             raise Damaged(f"its block {plain(storage.key)} is missing or compressed")
         place = self.places.get(storage.key, Place(0, 0))
         length = place.end - place.start
-        if length != storage.length * storage_dtype(storage).itemsize:
+        unit = storage_dtype(storage).itemsize
+        if length // unit != storage.length:
             raise Damaged(f"block {plain(storage.key)} has {length:,} bytes, not {storage.length:,} numbers")
         first, count = storage.view or (0, storage.length)
-        unit = storage_dtype(storage).itemsize
         begin, room = first * unit, count * unit  # bytes of the block that the tensor may look at
         numbers = math.prod(spec.shape)
         reach = spec.offset + sum((n - 1) * step for n, step in zip(spec.shape, spec.stride)) + 1 if numbers else 0

@@ -12,7 +12,7 @@ FLOOR, MOST = 1_000_000, 3_000_000  # steps: for the smallest file, and for any;
 INFLATED = 16_000_000  # bytes that compressed records may unpack to, all together
 DEEPEST = 100  # containers in each other
 LONGEST_NAME = 1_000  # letters of a class, function, tensor or record
-EXPANDED = 10_000_000  # values and letters, counting what is mentioned twice twice
+EXPANDED = 10_000_000  # values and letters beside the file's size, counting what is mentioned twice twice
 
 
 class Budget:
@@ -25,6 +25,7 @@ class Budget:
     def __init__(self, size: int):
         self.steps = min(MOST, FLOOR + size)
         self.inflated = INFLATED
+        self.expanded = EXPANDED + size
 
     def pay(self, steps: int) -> None:
         """Take that many steps."""

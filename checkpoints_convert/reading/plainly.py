@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from checkpoints_convert.reading.blocks import Blocks
-from checkpoints_convert.reading.budget import DEEPEST, EXPANDED, Budget
+from checkpoints_convert.reading.budget import DEEPEST, Budget
 from checkpoints_convert.reading.values import Damaged, Name, Storage, TensorSpec, Thing
 
 CONTAINER = 8  # steps of a list, dictionary, tuple or set
@@ -71,6 +71,6 @@ class Plain:
             part, its_size, its_levels = self._convert(value, depth)
             parts.append(part)
             size, levels = size + its_size, max(levels, its_levels)
-            if size > EXPANDED or levels >= DEEPEST:
+            if size > self.budget.expanded or levels >= DEEPEST:
                 raise Damaged(TOO_DEEP if levels >= DEEPEST else "a few of its values are mentioned too often")
         return parts, size, levels

@@ -33,11 +33,14 @@ def write_aside(path: str | Path) -> Iterator[Path]:
     A file that is replaced keeps its mode; a new one gets the usual mode.
 
     Raises:
-        UserError: the folder cannot be made or written (read-only, full, a file in the way).
+        UserError: the folder cannot be made or written (read-only, full, a file in the way), or what has this name is
+            no file: /dev/null must stay what it is.
     """
     path = Path(path)
     with _ending_in_order():
         try:
+            if path.exists() and not path.is_file():
+                raise UserError(f"cannot write {path}: it is a folder or a device. Choose another name.")
             path.parent.mkdir(parents=True, exist_ok=True)
             clean(path.parent)
             handle, aside = _make(path)

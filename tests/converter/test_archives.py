@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from checkpoints_convert.reading import files, records
+from checkpoints_convert.reading import budget, files, records
 from checkpoints_convert.reading.files import read_tensors
 from checkpoints_convert.reading.modules import declared
 from minimodels.errors import UserError
@@ -244,6 +244,21 @@ class TestRecords:
         assert torch.equal(read_tensors(path)["w"], NUMBERS)
         archive(path, ("a/data.pkl", one(tensor())), ("a/data/0", BLOCK), method=zipfile.ZIP_DEFLATED)
         refuses(path, "block 0 is missing or compressed")
+
+    def test_bytes_that_make_no_number(self, tmp_path):
+        """A block may end within a number, as the memory that was saved did."""
+        assert torch.equal(read_tensors(zipped(tmp_path / "a.pt", tensor(), BLOCK + b"xyz"))["w"], NUMBERS)
+        refuses(zipped(tmp_path / "a.pt", tensor(), BLOCK + b"wxyz"), "block 0 has 68 bytes, not 16 numbers")
+
+    def test_tensors_are_paid_for(self, tmp_path, monkeypatch):
+        path = zipped(tmp_path / "a.pt", tensor())
+        cost = 77  # instructions and values one each, two calls and a dictionary 8 more, the tensor 16 more
+        for steps, fine in ((cost, True), (cost - 1, False)):
+            monkeypatch.setattr(budget, "FLOOR", steps - path.stat().st_size)
+            if fine:
+                assert len(read_tensors(path)) == 1
+            else:
+                refuses(path, "too many values")
 
     def test_twice(self, tmp_path):
         with pytest.warns(UserWarning, match="Duplicate name"):

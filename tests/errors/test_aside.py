@@ -217,6 +217,20 @@ def test_answers_to_signals_come_back_and_threads_have_none(tmp_path):
         signal.signal(signal.SIGTERM, before)
 
 
+@posix
+def test_what_is_no_file_stays_what_it_is(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path, Path(os.devnull)):
+        with pytest.raises(UserError, match="it is a folder or a device"), write_aside(path) as half:
+            half.write_text("x")
+    assert (tmp_path / "pipe").is_fifo() and left(tmp_path) == ["pipe"]
+    (tmp_path / "link").symlink_to(tmp_path / "old")
+    (tmp_path / "old").write_text("old")
+    with write_aside(tmp_path / "link") as half:
+        half.write_text("x")
+    assert (tmp_path / "link").read_text() == "x"
+
+
 def test_what_cannot_be_written(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("x")
