@@ -12,6 +12,7 @@ from checkpoints_convert.reading import budget, files, records
 from checkpoints_convert.reading.files import read_tensors
 from checkpoints_convert.reading.modules import declared
 from minimodels.errors import UserError
+from tests.converter import hostile
 from tests.converter.hostile import MAGIC, MODULE, storage, tensor, text
 from tests.converter.test_files import refuses
 
@@ -331,6 +332,20 @@ class TestRecords:
             (tmp_path / "b.pt").write_bytes(content)
             refuses(tmp_path / "b.pt", "block 0 has another checksum")
 
+    def test_blocks_that_share_bytes(self, tmp_path):
+        refuses(hostile.write(tmp_path, "archive: a block in a block", 1), "two of its records share bytes")
+
+    def test_what_compressed_records_unpack_to(self, tmp_path, monkeypatch):
+        path = tmp_path / "a.pt"
+        with zipfile.ZipFile(path, "w") as made:
+            made.writestr("a/data.pkl", one(tensor()), zipfile.ZIP_DEFLATED)
+            made.writestr("a/data/0", BLOCK)
+        monkeypatch.setattr(budget, "INFLATED", len(one(tensor())))
+        assert torch.equal(read_tensors(path)["w"], NUMBERS)
+        monkeypatch.setattr(budget, "INFLATED", len(one(tensor())) - 1)
+        refuses(path, "compressed records unpack to more than")
+        refuses(hostile.write(tmp_path, "archive: pickle that unpacks, lying", 5000), "has 5 bytes, the archive says 4")
+
     def test_damage_in_what_is_not_read(self, tmp_path):
         """A block that no tensor looks at may be anything."""
         path = archive(tmp_path / "a.pt", ("a/data.pkl", one(tensor())), ("a/data/0", BLOCK), ("a/data/1", b"x" * 9))
@@ -379,6 +394,9 @@ class TestModules:
             assert list(read_tensors(path)) == ["a." * levels + "w"]
         else:
             refuses(path, "nested in a circle, or too deeply")
+
+    def test_a_circle(self, tmp_path):
+        refuses(hostile.write(tmp_path, "archive: modules in a circle", 1), "nested in a circle, or too deeply")
 
     @pytest.mark.parametrize("program", [b"}", tensor(), b"N"])
     def test_without_a_module(self, tmp_path, program):

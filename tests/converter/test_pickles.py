@@ -150,6 +150,12 @@ class TestNonsense:
     def test_ends_as_damaged(self, program):
         ends_badly(program)
 
+    @pytest.mark.parametrize(
+        "program", [b"K", b"X\x05\x00\x00\x00abc.", b"\x8d\x01", b"I12", b"cos\nsystem", b"J\x01\x02"]
+    )
+    def test_what_breaks_off(self, program):
+        ends_badly(program, "breaks off")
+
     def test_the_largest_keys(self):
         for number in (2**63 - 1, -(2**63) + 1):
             data = number.to_bytes(9, "little", signed=True)
