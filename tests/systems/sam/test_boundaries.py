@@ -172,10 +172,11 @@ def test_tidying_takes_the_wider_of_both_limits(nms, crop_nms, left):
     assert len(found) == 2 and len(make.tidy(found)) == left
 
 
-def test_masks_that_needed_cleaning_go_behind():
+@pytest.mark.parametrize("pixel, value", [(20, 9.0), (5, -9.0)], ids=["an island", "a hole"])
+def test_masks_that_needed_cleaning_go_behind(pixel, value):
     """They lose against a clean one that they overlap, whatever was predicted of them."""
     logits = squares(10, 10)
-    logits[0, 20, 20] = 9.0  # an island
+    logits[0, pixel, pixel] = value
     make = MaskGenerator(Told(logits, [0.9, 0.8]), nms=0.7, min_region=2)
     view, keep = View(None, (0, 0, 30, 30), (30, 30)), Keep(stability=0.0, iou=0.0)
     found = make.tidy(make.propose(view, torch.zeros(1, 1, 2, dtype=torch.float64), keep=keep))
