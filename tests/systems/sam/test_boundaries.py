@@ -179,7 +179,9 @@ def test_masks_that_needed_cleaning_go_behind(pixel, value):
     logits[0, pixel, pixel] = value
     make = MaskGenerator(Told(logits, [0.9, 0.8]), nms=0.7, min_region=2)
     view, keep = View(None, (0, 0, 30, 30), (30, 30)), Keep(stability=0.0, iou=0.0)
-    found = make.tidy(make.propose(view, torch.zeros(1, 1, 2, dtype=torch.float64), keep=keep))
+    proposals = make.propose(view, torch.zeros(1, 1, 2, dtype=torch.float64), keep=keep)
+    assert np.array_equal(make.tidy(proposals[:1])[0].mask, proposals[1].mask)  # cleaned, where it is alone
+    found = make.tidy(proposals)
     assert [one.predicted_iou for one in found] == [0.8] and found[0].box == (0, 0, 9, 9)
 
 
