@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from minimodels.__main__ import find_commands, make_parser
-from minimodels.errors import LONGEST
+from minimodels.commands.match import check_patches
+from minimodels.errors import LONGEST, UserError
 from minimodels.terminal import parser, printing
 from tests.commands.command_line import assert_one_clear_line, command_line, paint, write_model
 
@@ -232,6 +233,16 @@ def test_a_terminal_shows_how_long_a_match_takes(capsys, monkeypatch):
     with printing.waiting("matching b.png"):
         pass
     assert capsys.readouterr().err == ""
+
+
+def test_how_many_patches_can_be_matched(capsys):
+    printing.forget_notices()
+    check_patches(48**2, 384)
+    assert capsys.readouterr().err == ""
+    check_patches(128**2, 1024)
+    assert "--size 1024 makes 16,384 patches a picture: matching them takes minutes" in capsys.readouterr().err
+    with pytest.raises(UserError, match="--size 1032 makes 16,385 patches a picture, at most 16,384 can be matched"):
+        check_patches(128**2 + 1, 1032)
 
 
 def test_many_patches_are_announced(run, monkeypatch):

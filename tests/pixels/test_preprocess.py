@@ -397,6 +397,16 @@ def test_rgb_only_where_the_reference_takes_rgb_only():
             rgb_only(picture("RGBA", 40, 40))
 
 
+@pytest.mark.parametrize("size, narrow", [((1, 129), True), ((129, 1), True), ((1, 128), False), ((128, 1), False)])
+def test_a_picture_too_narrow_for_the_square(size, narrow):
+    """A side of half a pixel is rounded up to one, a smaller one is none."""
+    if not narrow:
+        assert PaddedPreprocess(64)(Image.new("RGB", size)).shape == (3, 64, 64)
+        return
+    with pytest.raises(UserError, match=f"too narrow: {size[0]} x {size[1]} pixels; crop it first"):
+        PaddedPreprocess(64)(Image.new("RGB", size))
+
+
 def test_a_picture_too_narrow_to_resize():
     with pytest.raises(UserError, match="too narrow: 60000 x 1 pixels"):
         CLIPPreprocess(224)(Image.new("RGB", (60000, 1)))
