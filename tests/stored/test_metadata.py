@@ -212,6 +212,45 @@ def test_a_class_that_is_no_text_and_parts_in_parts():
         models.build("CLIPSeg", {"clip": deep})
 
 
+def test_values_of_each_type_at_their_bounds():
+    def constructor(
+        depth: int = 1,
+        depths: tuple[int, ...] = (),
+        pair: tuple[int, int] = (1, 1),
+        ratio: float = 1.0,
+        mean: tuple[float, ...] | None = None,
+        norm_eps: float = 1e-5,
+        name: str = "",
+        flag: bool | None = None,
+        pairs: tuple[tuple[str, str], ...] = (),
+    ) -> None: ...
+
+    def read(**values):
+        return read_arguments(constructor, values, "it")
+
+    right = {
+        "depth": 0, "depths": [LARGEST - 1, 1], "pair": [0, LARGEST], "ratio": 0.0, "mean": [-1.5, LARGEST],
+        "norm_eps": 1, "name": "", "flag": None, "pairs": [["a", "b"]],
+    }  # fmt: skip
+    expected = {
+        "depth": 0, "depths": (LARGEST - 1, 1), "pair": (0, LARGEST), "ratio": 0.0, "mean": (-1.5, float(LARGEST)),
+        "norm_eps": 1.0, "name": "", "flag": None, "pairs": (("a", "b"),),
+    }  # fmt: skip
+    assert read(**right) == expected and read(depth=LARGEST, mean=None, flag=False) == {
+        "depth": LARGEST, "mean": None, "flag": False,
+    }  # fmt: skip
+    for wrong in [
+        {"depth": -1}, {"depth": LARGEST + 1}, {"depth": None}, {"depth": True}, {"depth": "1"}, {"depth": 1.0},
+        {"depths": [LARGEST, 1]}, {"depths": [-1]}, {"depths": 5}, {"depths": "12"}, {"depths": [[1]]},
+        {"pair": [1]}, {"pair": [1, 1, 1]}, {"pair": []}, {"ratio": -1e-9}, {"ratio": LARGEST + 1}, {"ratio": True},
+        {"mean": [-LARGEST - 1]}, {"mean": [float("nan")]}, {"mean": 0.5}, {"norm_eps": 0}, {"norm_eps": 1.1},
+        {"name": 5}, {"name": None}, {"flag": 0}, {"flag": "no"}, {"pairs": [["a"]]}, {"pairs": [["a", 1]]},
+        {"pairs": ["ab"]}, {"other": 1},
+    ]:  # fmt: skip
+        with pytest.raises(UserError):
+            read(**wrong)
+
+
 def test_types_that_no_file_can_tell():
     def constructor(picture: bytes, names: tuple[str, ...] = (), pairs: tuple[tuple[str, int], ...] = ()) -> None: ...
 
