@@ -210,6 +210,8 @@ def test_an_index_with_odd_stamps_is_made_anew(run, folder, stamps):
     "change",
     [
         lambda v: v[:, :-1],
+        lambda v: F.normalize(v[:, :-1], dim=-1),
+        lambda v: F.pad(v, (0, 1)),
         lambda v: torch.cat([v, v], dim=1),
         lambda v: v[0],
         lambda v: v.half(),
