@@ -15,7 +15,7 @@ from checkpoints_convert.building import build_model
 from checkpoints_convert.exporting import export_as
 from checkpoints_convert.load import load
 from checkpoints_convert.tables import SYSTEMS, find_system
-from checkpoints_convert.tables.system import detect
+from checkpoints_convert.tables.system import detect, unwrapped
 from minimodels.errors import UserError
 
 __all__ = ["SYSTEMS", "build", "export", "load"]
@@ -44,6 +44,7 @@ def build(
     """
     chosen = find_system(system)
     if format is None:
+        tensors = unwrapped(tensors, SYSTEMS)
         found, format = detect(tensors, SYSTEMS)
         if found != system:
             raise UserError(f"this is a {found} checkpoint ({format} names), not one of {system}")

@@ -37,8 +37,7 @@ def build_model(
     form = system.formats[format_name]
     converted = form.table.convert(tensors)
     what = f"{system.name} checkpoint in {format_name} names"
-    if features := features_of(converted.unknown, system.features):
-        raise UserError(f"this {what} is another model than ours: it has {features}")
+    check_features(converted, system, what)
     try:
         class_name, arguments = system.architecture(converted.tensors, {**form.told, **told})
         system.adapt(converted, arguments)
@@ -74,6 +73,16 @@ def used(converted: Converted, tensors: Mapping[str, Tensor]) -> dict[str, Tenso
         known = {name: tensors[name] for name in names if name in tensors}
         found |= {} if ours.endswith(COUNTER) else known or {ours: tensor}
     return found
+
+
+def check_features(converted: Converted, system: System, what: str) -> None:
+    """No part that other models have and this system has not.
+
+    Raises:
+        UserError: there is one; it is told by what it is.
+    """
+    if features := features_of(converted.unknown, system.features):
+        raise UserError(f"this {what} is another model than ours: it has {features}")
 
 
 def check_told(told: Mapping[str, Any], system: System) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from checkpoints_convert.building import build_model
 from checkpoints_convert.fetching import hub
 from checkpoints_convert.reading.files import Checkpoint, read_tensors
 from checkpoints_convert.tables import SYSTEMS
-from checkpoints_convert.tables.system import System, detect
+from checkpoints_convert.tables.system import System, detect, unwrapped
 from minimodels.errors import UserError
 from minimodels.errors.untrusted import Settings, reading
 from minimodels.stored import embedded, models
@@ -100,11 +100,12 @@ def load_source(source: Source, device: str | torch.device = "cpu", dtype: torch
 
 
 def recognise(checkpoint: Checkpoint) -> tuple[str, str]:
-    """System and format by the tensors' names.
+    """System and format by the tensors' names, which lose what training put before each of them.
 
     Raises:
         UserError: no table knows them. A config beside them that only one system's library writes may say why.
     """
+    checkpoint.tensors = dict(unwrapped(checkpoint.tensors, SYSTEMS))
     try:
         return detect(checkpoint.tensors, SYSTEMS)
     except UserError:

@@ -203,8 +203,6 @@ class AxisBlock(SwinBlock):
     the roll. On square pictures that need no padding both rules are the same.
     """
 
-    shifts: tuple[int, int]
-
     def fit(self, h: int, w: int) -> None:
         """No shift on an axis where the map of the model's own picture size fills no more than one window."""
         self.shifts = (self.shift if h > self.window_size else 0, self.shift if w > self.window_size else 0)
@@ -213,9 +211,8 @@ class AxisBlock(SwinBlock):
         """Attention inside windows: roll, pad, cut, attend, and all of it back."""
         h, w, side, (down, across) = x.shape[1], x.shape[2], self.window_size, self.shifts
         x = pad_to_multiple(torch.roll(x, (-down, -across), dims=(1, 2)), side)  # (B, padded h, padded w, D)
-        padded_h, padded_w = x.shape[1:3]
-        seen = same_region(padded_h, padded_w, side, self.shifts, x.device) if down or across else None
-        x = join_windows(self.attn(split_windows(x, side), seen), side, padded_h, padded_w)
+        seen = same_region(x.shape[1], x.shape[2], side, self.shifts, x.device) if down or across else None
+        x = join_windows(self.attn(split_windows(x, side), seen), side, *x.shape[1:3])
         return torch.roll(x[:, :h, :w], (down, across), dims=(1, 2))  # (B, h, w, D)
 
 
@@ -328,12 +325,20 @@ def map_sizes(image_size: tuple[int, int], patch_size: int, stages: int) -> list
 
 
 def fitted_windows(
-    image_size: tuple[int, int], patch_size: int, stages: int, window_size: int | Sequence[int]
+    image_size: tuple[int, int], patch_size: int, stages: int, window_size: int | Sequence[int], each_axis: bool = False
 ) -> list[int]:
-    """The window's side in each stage: as wished, or the shorter side of the stage's map where that is smaller."""
+    """The window's side in each stage: as wished, or the shorter side of the stage's map where that is smaller.
+
+    Raises:
+        UserError: a map is smaller than its window `each_axis` for itself, which makes an oblong window.
+    """
     wished = [window_size] * stages if isinstance(window_size, int) else window_size
     sizes = map_sizes(image_size, patch_size, stages)
-    return [min(window, *size) for window, size in zip(wished, sizes, strict=True)]
+    fitted = [min(window, *size) for window, size in zip(wished, sizes, strict=True)]
+    for (h, w), window, side in zip(sizes, wished, fitted):
+        if each_axis and side < window and h != w:
+            raise UserError(f"a map of {h} x {w} tokens for a window of {window}: timm's is oblong, ours are square")
+    return fitted
 
 
 class Swin(SwinBackbone):
@@ -373,26 +378,16 @@ class Swin(SwinBackbone):
             embed_dim=embed_dim,
             depths=depths,
             num_heads=num_heads,
-            window_size=fitted_windows(image_size, patch_size, len(depths), window_size),
+            window_size=fitted_windows(image_size, patch_size, len(depths), window_size, each_axis),
             mlp_ratio=mlp_ratio,
             drop_path=drop_path,
         )
         if each_axis:
-            self.fit(map_sizes(image_size, patch_size, len(depths)), window_size)
+            for stage, size in zip(self.stages, map_sizes(image_size, patch_size, len(depths))):
+                for block in stage.blocks:  # type: ignore[union-attr]
+                    block.fit(*size)
         self.norm = nn.LayerNorm(embed_dim * 2 ** (len(depths) - 1))
         self.head = nn.Linear(self.norm.normalized_shape[0], num_classes) if num_classes else nn.Identity()
-
-    def fit(self, sizes: Sequence[tuple[int, int]], window_size: int | Sequence[int]) -> None:
-        """timm's shifts for maps of these sizes, one a stage."""
-        for at, (stage, (h, w)) in enumerate(zip(self.stages, sizes)):
-            wished = window_size if isinstance(window_size, int) else window_size[at]
-            if h != w and min(h, w) < wished:
-                raise UserError(
-                    f"a map of {h} x {w} tokens is smaller than the window of {wished} x {wished}: timm's window is "
-                    f"{min(h, wished)} x {min(w, wished)} there, and ours are square"
-                )
-            for block in stage.blocks:  # type: ignore[union-attr]
-                block.fit(h, w)
 
     def forward(self, image: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch classes"]:  # type: ignore[override]
         """Class logits (B, C) of normalised pictures; pooled features (B, D) without a head."""

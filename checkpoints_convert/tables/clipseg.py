@@ -16,7 +16,16 @@ from checkpoints_convert.tables import clip, clip_configs
 from checkpoints_convert.tables.assumed import check_sizes, heads_of, say_assumed
 from checkpoints_convert.tables.catalogue import TOKENIZER_FILES, Entry, File
 from checkpoints_convert.tables.rules import STACK_ROWS, Row, Table
-from checkpoints_convert.tables.system import HEADS, Architecture, Check, Format, System, count_blocks, detect
+from checkpoints_convert.tables.system import (
+    HEADS,
+    Architecture,
+    Check,
+    Format,
+    System,
+    count_blocks,
+    detect,
+    unwrapped,
+)
 from minimodels.errors import UserError
 from minimodels.errors.untrusted import Settings, shown, truth, whole, wholes
 from minimodels.pixels.preprocess import TransformersPreprocess, preprocess_to_dict
@@ -111,6 +120,7 @@ def join(decoder: Mapping[str, Tensor], clip_tensors: Mapping[str, Tensor]) -> d
     if "film_mul.weight" not in decoder:
         shown = ", ".join(list(decoder)[:3]) or "no tensor at all"
         raise UserError(f"this is no CLIPSeg decoder file ({shown} ...): expected film_mul.weight and others beside it")
+    clip_tensors = unwrapped(clip_tensors, {"clip": clip.SYSTEM})
     _, format_name = detect(clip_tensors, {"clip": clip.SYSTEM})
     if format_name.endswith("_resnet"):
         raise UserError("a CLIPSeg decoder reads a ViT tower (ViT-B/16), this CLIP has a ResNet: fetch ViT-B/16")

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from checkpoints_convert.tables import timm
+from checkpoints_convert.tables.assumed import heads_of, say_assumed
 from checkpoints_convert.tables.catalogue import Entry, File
 from checkpoints_convert.tables.rules import FIRST, FIRST_FIRST, FLATTEN_KERNEL, STACK_ROWS, Converted, Row, Table
-from checkpoints_convert.tables.system import HEADS, Architecture, Check, Format, System, count_blocks, heads_of
+from checkpoints_convert.tables.system import HEADS, Architecture, Check, Format, System, count_blocks
 from minimodels.errors import UserError
 from minimodels.errors.untrusted import Settings, number, text, truth
 from minimodels.pixels.preprocess import TimmPreprocess, TransformersPreprocess, preprocess_to_dict
@@ -196,6 +197,9 @@ def architecture(tensors: Mapping[str, Tensor], told: Mapping[str, Any]) -> Arch
     name = told.get("architecture", "")
     if name.startswith("vit_") and embed_dim in HEADS_BY_WIDTH:
         told = {"num_heads": HEADS_BY_WIDTH[embed_dim], **told}
+    if "num_heads" not in told:
+        told = {**told, "num_heads": heads_of(embed_dim, HEADS_BY_WIDTH, "num_heads")}
+        say_assumed({"num_heads": told["num_heads"]})
     swiglu, registers = "blocks.0.mlp.gate_value.weight" in tensors, tensors.get("register_tokens")
     if registers is None and not class_position:
         raise UserError(
@@ -208,7 +212,7 @@ def architecture(tensors: Mapping[str, Tensor], told: Mapping[str, Any]) -> Arch
         "patch_size": patch_size,
         "embed_dim": embed_dim,
         "depth": count_blocks(tensors, "blocks."),
-        "num_heads": heads_of(embed_dim, HEADS_BY_WIDTH, told),
+        "num_heads": told["num_heads"],
         "mlp_dim": tensors[second].shape[1],
         "swiglu": swiglu,
         "num_registers": 0 if registers is None else len(registers),

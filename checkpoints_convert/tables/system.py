@@ -6,7 +6,7 @@ converted tensors, so that it is written once whatever the format was.
 
 import re
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -95,6 +95,30 @@ def two_sides(value: Any, what: str) -> tuple[int, int]:
     return sides[0], sides[1]
 
 
+def unwrapped(tensors: Mapping[str, Tensor], systems: Mapping[str, System]) -> Mapping[str, Tensor]:
+    """The tensors without what training put before every name ("module.", "model.", "_orig_mod." ...), said aloud.
+
+    Names that some table knows are left alone, and so are those that none knows without their first part either.
+    """
+    tables = [form.table for system in systems.values() for form in system.formats.values()]
+    names, dropped = list(tensors), ""
+    while names and not known_by_half(names, tables):
+        first = names[0].partition(".")[0] + "."
+        if not all(name.startswith(first) and name != first for name in names):
+            return tensors
+        names, dropped = [name.removeprefix(first) for name in names], dropped + first
+    if not dropped:
+        return tensors
+    words = f"every name begins with {dropped!r}, which is left out: the model was saved inside another one"
+    warnings.warn(words, stacklevel=2)
+    return dict(zip(names, tensors.values()))
+
+
+def known_by_half(names: Sequence[str], tables: Sequence[Table]) -> bool:
+    """Whether a table knows half of these names, as `detect` asks for."""
+    return any(table.knows(names) * 2 >= len(names) for table in tables)
+
+
 def detect(tensors: Mapping[str, Tensor], systems: Mapping[str, System]) -> tuple[str, str]:
     """System and format whose table knows the most names, at least half of them; of several, the one of fewest rows.
 
@@ -113,8 +137,9 @@ def detect(tensors: Mapping[str, Tensor], systems: Mapping[str, System]) -> tupl
                 best, most = (system.name, format_name), known
     if most[0] * 2 < len(names) or not names:
         listed = ", ".join(names[:5]) or "no tensor at all"
+        tables = [form.table for system in systems.values() for form in system.formats.values()]
         every = {pattern: words for system in systems.values() for pattern, words in system.features.items()}
-        features = features_of(names, every)
+        features = features_of([name for name in names if not any(table.knows([name]) for table in tables)], every)
         raise UserError(
             f"these tensors belong to no model we know ({listed}{' ...' if len(names) > 5 else ''})"
             f"{': they have ' if features else ''}{features}; "
@@ -131,32 +156,6 @@ def features_of(names: Iterable[str], features: Mapping[str, str]) -> str:
             if re.search(pattern, name):
                 found.setdefault(feature, name)
     return ", ".join(f"{feature} ({name})" for feature, name in found.items())
-
-
-def heads_of(width: int, released: Mapping[int, int], told: Mapping[str, Any], *, key: str = "num_heads") -> int:
-    """How many heads a block has: as told, else as in every released model of that width, and said aloud.
-
-    Args:
-        width: channels of a token.
-        released: width -> heads.
-        told: what the caller or a config tells, under `key`.
-        key: how a caller tells it.
-
-    Raises:
-        UserError: nothing tells, and no released model has that width.
-    """
-    if key in told:
-        return told[key]
-    if width not in released:
-        raise UserError(
-            f"nothing tells how many heads the blocks have, and no released model is {width} wide: tell {key}=..."
-        )
-    warnings.warn(
-        f"nothing beside these weights tells how many heads the blocks have: {released[width]} are assumed, as in the "
-        f"released models of {width} channels; say {key}=... where it is not so",
-        stacklevel=2,
-    )
-    return released[width]
 
 
 def count_blocks(tensors: Mapping[str, Tensor], prefix: str) -> int:

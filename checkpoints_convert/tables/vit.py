@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from checkpoints_convert.tables import timm
+from checkpoints_convert.tables.assumed import heads_of, say_assumed
 from checkpoints_convert.tables.catalogue import Entry, File
 from checkpoints_convert.tables.rules import FIRST, FIRST_FIRST, FLATTEN_KERNEL, STACK_ROWS, Converted, Row, Table
 from checkpoints_convert.tables.system import (
@@ -24,7 +25,6 @@ from checkpoints_convert.tables.system import (
     Format,
     System,
     count_blocks,
-    heads_of,
     two_sides,
 )
 from minimodels.errors import UserError
@@ -119,21 +119,8 @@ def body(arguments: Mapping[str, Any]) -> str:
 TRANSFORMERS_TOLD = {"norm_eps": 1e-12, "antialias": False}
 V5, V5_BODY = (Table(transformers_rows(prefix, "layers", IN_MEMORY)) for prefix in ("vit.", ""))
 
-
-class TimmTable(Table):
-    """timm's names. FlexiViT's class token has no position: ours gets zeros, which change nothing."""
-
-    def convert(self, tensors: Mapping[str, Tensor]) -> Converted:
-        result = super().convert(tensors)
-        pos = result.tensors.get("pos")
-        alone = pos is not None and pos.ndim == 2 and round(len(pos) ** 0.5) ** 2 == len(pos)
-        if pos is not None and alone and "class_token" in result.tensors:
-            result.tensors["pos"] = torch.cat([torch.zeros_like(pos[:1]), pos])
-        return result
-
-
 FORMATS = {
-    "timm": Format(TimmTable(TIMM), {"norm_eps": 1e-6, "antialias": True}, takes=timm_class),
+    "timm": Format(Table(TIMM), {"norm_eps": 1e-6, "antialias": True}, takes=timm_class),
     "transformers": Format(Table(transformers_rows("vit.", "encoder.layer", ON_THE_HUB)), TRANSFORMERS_TOLD),
     "transformers_backbone": Format(Table(transformers_rows("", "encoder.layer", ON_THE_HUB)), TRANSFORMERS_TOLD),
     "transformers_v5": Format(V5, TRANSFORMERS_TOLD, takes=classifier),
@@ -158,11 +145,14 @@ def architecture(tensors: Mapping[str, Tensor], told: Mapping[str, Any]) -> Arch
     timm.check_whole(tensors, "ViT", NEEDED)
     embed_dim, patch_numbers = tensors["patch_proj.weight"].shape
     class_token = "class_token" in tensors
-    num_patches = len(tensors["pos"]) - int(class_token)
+    num_patches = len(tensors["pos"]) - int(class_token and not without_row(tensors, told))
     patch_size = round((patch_numbers / 3) ** 0.5)
     name = told.get("architecture", "")
     if name.startswith(TIMM_NAMES) and embed_dim in RELEASED:
         told = {"num_heads": OTHER_HEADS.get(name, RELEASED[embed_dim]), **told}
+    if "num_heads" not in told:
+        told = {**told, "num_heads": heads_of(embed_dim, RELEASED, "num_heads")}
+        say_assumed({"num_heads": told["num_heads"]})
     return "ViT", {
         "image_size": fitting(told["image_size"], num_patches, patch_size)
         if "image_size" in told
@@ -170,7 +160,7 @@ def architecture(tensors: Mapping[str, Tensor], told: Mapping[str, Any]) -> Arch
         "patch_size": patch_size,
         "embed_dim": embed_dim,
         "depth": count_blocks(tensors, "blocks."),
-        "num_heads": heads_of(embed_dim, RELEASED, told),
+        "num_heads": told["num_heads"],
         "mlp_dim": len(tensors["blocks.0.mlp.fc1.weight"]),
         "num_classes": len(tensors["head.weight"]) if "head.weight" in tensors else 0,
         "class_token": class_token,
@@ -180,6 +170,20 @@ def architecture(tensors: Mapping[str, Tensor], told: Mapping[str, Any]) -> Arch
         "norm_eps": told["norm_eps"],
         "antialias": told["antialias"],
     }
+
+
+def without_row(tensors: Mapping[str, Tensor], told: Mapping[str, Any]) -> bool:
+    """Whether there are as many positions as patches though there is a class token: FlexiViT's has no position."""
+    height, width = told.get("image_size", (0, 0))
+    patches = 3 * height * width // tensors["patch_proj.weight"].shape[1]
+    return "class_token" in tensors and len(tensors["pos"]) == patches
+
+
+def adapt(converted: Converted, arguments: Mapping[str, Any]) -> None:
+    """Where the class token has no position, ours gets zeros, which change nothing."""
+    if without_row(converted.tensors, arguments):
+        pos = converted.tensors["pos"]
+        converted.tensors["pos"] = torch.cat([torch.zeros_like(pos[:1]), pos])
 
 
 def square(num_patches: int, patch_size: int) -> tuple[int, int]:
@@ -269,7 +273,7 @@ TOLD: dict[str, Check] = {
     "norm_eps": EPSILON,
     "antialias": truth,
 }
-SYSTEM = System("vit", FORMATS, architecture, TOLD, from_config, surroundings, features=timm.FEATURES)
+SYSTEM = System("vit", FORMATS, architecture, TOLD, from_config, surroundings, adapt=adapt, features=timm.FEATURES)
 
 
 # ---------------------------------------------------------------- the official checkpoints
