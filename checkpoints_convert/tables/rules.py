@@ -45,12 +45,28 @@ def _unflatten(weight: Tensor, _: int) -> list[Tensor]:
     return [weight.reshape(weight.shape[0], 3, side, side)]
 
 
+def _stack(parts: Sequence[Tensor]) -> Tensor:
+    """One below the other; numbers of two types would change by it."""
+    if len({part.dtype for part in parts}) > 1:
+        raise RuntimeError(f"types {', '.join(str(part.dtype) for part in parts)}, expected one")
+    return torch.cat(list(parts))
+
+
+def _only(tensor: Tensor) -> Tensor:
+    """The one thing along the first axis."""
+    if not tensor.ndim or len(tensor) != 1:
+        raise RuntimeError(f"expected one along the first axis of {tuple(tensor.shape)}")
+    return tensor[0]
+
+
 KEEP = Operation("keep", lambda parts: parts[0], lambda whole, _: [whole])
-STACK_ROWS = Operation("stack rows", lambda parts: torch.cat(list(parts)), lambda whole, n: list(whole.chunk(n)))
+STACK_ROWS = Operation("stack rows", _stack, lambda whole, n: list(whole.chunk(n)))
 FLATTEN_KERNEL = Operation("flatten kernel", _flatten, _unflatten)
 TRANSPOSE = Operation("transpose", lambda parts: parts[0].mT.contiguous(), lambda whole, _: [whole.mT.contiguous()])
-FIRST = Operation("first of a batch of one", lambda parts: parts[0][0], lambda whole, _: [whole[None]])
-FIRST_FIRST = Operation("first of the first", lambda parts: parts[0][0, 0], lambda whole, _: [whole[None, None]])
+FIRST = Operation("first of a batch of one", lambda parts: _only(parts[0]), lambda whole, _: [whole[None]])
+FIRST_FIRST = Operation(
+    "first of the first", lambda parts: _only(_only(parts[0])), lambda whole, _: [whole[None, None]]
+)
 
 
 @dataclass(frozen=True)

@@ -192,3 +192,60 @@ def test_every_row_of_every_table_is_met(tmp_path):
 
 def test_blocks_are_counted():
     assert count_blocks({"blocks.0.a": 1, "blocks.0.b": 1, "blocks.11.a": 1, "other.3.a": 1}, "blocks.") == 2
+
+
+# ---------------------------------------------------------------- tensors that an operation cannot take
+
+
+WRONG_TENSORS = {
+    "a class token twice": ("timm", "cls_token", torch.zeros(1, 2, 24), "cannot first of the first"),
+    "a batch of two class tokens": ("timm", "cls_token", torch.zeros(2, 1, 24), "cannot first of the first"),
+    "a class token that is a number": ("timm", "cls_token", torch.zeros(()), "cannot first of the first"),
+    "two tables of positions": ("timm", "pos_embed", torch.zeros(2, 7, 24), "cannot first of a batch of one"),
+    "no positions": ("timm", "pos_embed", torch.zeros(0, 7, 24), "cannot first of a batch of one"),
+    "patches of 12 colours": ("timm", "patch_embed.proj.weight", torch.zeros(24, 12, 4, 4), "square patches"),
+    "oblong patches": ("timm", "patch_embed.proj.weight", torch.zeros(24, 3, 2, 32), "square patches"),
+    "flat patches": ("timm", "patch_embed.proj.weight", torch.zeros(24, 192), "square patches"),
+    "queries of another type": (
+        "transformers",
+        "vit.encoder.layer.0.attention.attention.query.weight",
+        torch.zeros(24, 24, dtype=torch.int8),
+        "cannot stack rows .types torch.int8, torch.float32, torch.float32, expected one",
+    ),
+}
+
+
+@pytest.mark.parametrize("form, name, tensor, told", WRONG_TENSORS.values(), ids=WRONG_TENSORS)
+def test_a_tensor_that_an_operation_cannot_take(form, name, tensor, told):
+    tensors = {name: tensor}
+    if form == "transformers":
+        tensors |= {name.replace("query", other): torch.zeros(24, 24) for other in ("key", "value")}
+    converted = SYSTEMS["vit"].formats[form].table.convert(tensors)
+    assert len(converted.problems) == 1 and re.search(told, converted.problems[0]) and not converted.tensors
+
+
+def test_what_an_operation_makes_can_be_written():
+    """A view with its numbers apart is refused by safetensors; a flattened kernel has its size exactly."""
+    for operation, parts, _ in OPERATIONS.values():
+        whole = operation.forward(parts)
+        assert whole.is_contiguous() and all(part.is_contiguous() for part in operation.inverse(whole, len(parts)))
+    for side in range(1, 65):
+        kernel = torch.zeros(1, 3, side, side)
+        assert FLATTEN_KERNEL.inverse(FLATTEN_KERNEL.forward([kernel]), 1)[0].shape == kernel.shape
+
+
+def test_a_name_is_known_to_its_end():
+    """Numbers at the end of a row are letters of it: lambda1 is not lambda12, in both directions."""
+    table = SYSTEMS["dinov2"].formats["transformers"].table
+    right, wrong = "encoder.layer.0.layer_scale1.lambda1", "encoder.layer.0.layer_scale1.lambda12"
+    assert table.knows([right, wrong]) == 1
+    converted = table.convert({right: torch.ones(2), wrong: torch.ones(2)})
+    assert converted.unknown == [wrong] and list(converted.tensors) == ["blocks.0.scale1"]
+    with pytest.raises(KeyError, match="no row of the table writes blocks.0.scale12"):
+        table._find_ours("blocks.0.scale12")
+
+
+def test_an_operation_that_reaches_beyond_a_tensor():
+    third = Operation("third", lambda parts: parts[0][2], lambda whole, _: [whole])
+    converted = Table([("a", "b", third)]).convert({"a": torch.ones(2)})
+    assert len(converted.problems) == 1 and converted.problems[0].startswith("a (2,): cannot third (index 2 is out")

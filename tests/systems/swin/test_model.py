@@ -8,7 +8,7 @@ from torch import nn
 from checkpoints_convert.proof.verify import difference, redraw_all
 from minimodels import swin as swin_file
 from minimodels.errors import UserError
-from minimodels.swin import Swin, SwinBackbone, WindowAttention
+from minimodels.swin import Swin, SwinBackbone, WindowAttention, fitted_windows
 from tests.systems.swin.small import SMALL, backbone, pictures
 
 # ---------------------------------------------------------------- parts
@@ -153,3 +153,24 @@ def test_the_loop_of_exercise_2_6_5_is_transformers_layer():
         with torch.no_grad():
             answer = layer(x.flatten(1, 2), (h, w), always_partition=True)[0] - x.flatten(1, 2)
         assert difference(check.reference(**given).flatten(1, 2), answer) <= 1e-10
+
+
+def test_a_window_is_no_wider_than_the_smaller_side():
+    assert fitted_windows((24, 64), 2, 3, 4) == fitted_windows((64, 24), 2, 3, 4) == [4, 4, 3]
+    assert fitted_windows((17, 99), 4, 2, 7) == [5, 3]  # rounded up
+    assert fitted_windows((64, 64), 4, 4, (7, 14, 4, 7)) == [7, 8, 4, 2]
+    with pytest.raises(ValueError):
+        fitted_windows((64, 64), 4, 4, (7, 14))
+    with pytest.raises(UserError, match="a map of 3 x 8 tokens for a window of 4: timm's is oblong"):
+        fitted_windows((24, 64), 2, 3, 4, each_axis=True)
+    assert fitted_windows((32, 64), 2, 3, 4, each_axis=True) == [4, 4, 4]  # at the window, not below
+    assert fitted_windows((8, 8), 2, 3, 4, each_axis=True) == [4, 2, 1]  # square maps make square windows
+
+
+def test_what_is_not_seen_has_no_weight_at_all():
+    """-inf and not -100: exactly nothing, however large the other scores."""
+    attention = redraw_all(WindowAttention(12, 3, 3)).double()
+    seen = swin_file.same_region(6, 6, 3, 1)
+    weights = attention.weights(torch.randn(8, 9, 12, dtype=torch.float64), seen)
+    hidden = ~seen.repeat(2, 1, 1)[:, None].expand_as(weights)
+    assert hidden.any() and weights[hidden].eq(0).all() and weights[~hidden].gt(0).all()
