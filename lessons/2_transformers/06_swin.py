@@ -405,7 +405,11 @@ print(f"pairs that see each other in the last map: 100% or {visible:.0%}")
 
 # %% [markdown]
 # Two stages are equal, the third is not: no shape is wrong, no error is raised, and a model that was
-# trained with the other rule answers a little worse than it should. The padding is the second trap. It comes *after*
+# trained with the other rule answers a little worse than it should. (On oblong pictures even two classifiers differ. The
+# official code and transformers let the shorter side decide for both axes; timm leaves the shift out on each axis for
+# itself, and pads after the roll. So a file says in whose format it is, and `Swin(each_axis=True)` follows timm.)
+#
+# The padding is the second trap. It comes *after*
 # the norm, and padded tokens are *not* masked: their keys and values are the bias of the `qkv` layer, and every real
 # token of the window sees them. How much of that there is in LAVT, 480 pixels, windows of 12:
 

@@ -78,3 +78,24 @@ def test_the_table_that_is_written(pretended, capsys):
     assert "## toy\n" in page and "Of 2 names 1 agree and 1 are refused." in page
     assert "| `sun` | agrees | 1.0e-15 |  |" in page and "| `stone` | refused |  | no star |" in page
     assert "`python -m tests.sweep --write`" in page
+
+
+class TestWritten:
+    """The table in docs/data: run `python -m tests.sweep --write` (with --only where one library changed)."""
+
+    @pytest.fixture(scope="class")
+    def rows(self):
+        return json.loads(command.JSON.read_text(encoding="utf-8"))["rows"]
+
+    def test_every_name_of_today(self, rows):
+        """Of each library whose part was written."""
+        names = [row["name"] for row in rows]
+        assert names
+        for part in frame.parts():
+            written = [name for name in names if name in part.NAMES]
+            assert not written or written == list(part.NAMES), part.__name__
+
+    def test_each_agrees_or_is_refused_in_one_line(self, rows):
+        for row in rows:
+            assert Outcome(**row).fine, row
+            assert row["agrees"] == (row["difference"] is not None and row["difference"] <= TOLERANCE), row
