@@ -70,6 +70,11 @@ def parts() -> list[ModuleType]:
     return [importlib.import_module(f"{__name__}.{path.stem}") for path in sorted(HERE.glob("*_names.py"))]
 
 
+def library_of(part: ModuleType) -> str:
+    """timm_names -> timm: what the groups of its rows begin with, up to a comma."""
+    return part.__name__.rpartition(".")[2].removesuffix("_names")
+
+
 def sweep(only: str = "") -> Iterator[Outcome]:
     """Every name of every part, or those whose "part name" contains a text; an exception does not stop the others."""
     for part in parts():
@@ -80,4 +85,4 @@ def sweep(only: str = "") -> Iterator[Outcome]:
                         yield part.attempt(name, Path(folder))
                     except Exception as error:
                         words = BROKEN + f"{type(error).__name__}: {error}"
-                        yield Outcome(name, part.__name__.rpartition(".")[2], False, None, words)
+                        yield Outcome(name, library_of(part), False, None, words)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from minimodels.errors.aside import write_aside
-from tests.sweep import Outcome, parts, sweep
+from tests.sweep import Outcome, library_of, parts, sweep
 
 JSON = Path(__file__).resolve().parents[2] / "docs" / "data" / "sweep.json"
 COMMAND = "python -m tests.sweep --write"
@@ -24,11 +24,18 @@ COMMAND = "python -m tests.sweep --write"
 def table(outcomes: list[Outcome], kept: list[dict[str, Any]]) -> dict[str, Any]:
     """The content of sweep.json: the new rows, and of the old ones those of other names, as the parts order them."""
     rows = {(row["group"], row["name"]): row for row in [*kept, *map(asdict, outcomes)]}
-    order = [name for part in parts() for name in part.NAMES]
-    known = [row for row in rows.values() if row["name"] in order]
+    places = [(library_of(part), name) for part in parts() for name in part.NAMES]
+    order = {place: at for at, place in enumerate(places)}
+    known = {place: row for row in rows.values() if (place := place_of(row)) in order}
     libraries = sorted({library for part in parts() for library in part.LIBRARIES})
     versions = {library: importlib.metadata.version(library) for library in libraries}
-    return {"command": COMMAND, "versions": versions, "rows": sorted(known, key=lambda row: order.index(row["name"]))}
+    written = [known[place] for place in order if place in known]
+    return {"command": COMMAND, "versions": versions, "rows": written}
+
+
+def place_of(row: dict[str, Any]) -> tuple[str, str]:
+    """Library and name of a row; two libraries may use one name."""
+    return row["group"].partition(",")[0], row["name"]
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -55,7 +55,7 @@ def test_an_exception_does_not_stop_the_others(pretended, capsys):
     assert command.main([]) == 1
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == "agrees   toy: sun: 1.0e-15" and printed[2] == "refused  toy: stone: no star"
-    assert printed[1] == "WRONG    toy_names: moon: an exception: KeyError: 'nothing'"
+    assert printed[1] == "WRONG    toy: moon: an exception: KeyError: 'nothing'"
     assert printed[3] == "1 WRONG, 1 agree, 1 refused" and not pretended.file.exists()
 
 
@@ -89,10 +89,10 @@ class TestWritten:
 
     def test_every_name_of_today(self, rows):
         """Of each library whose part was written."""
-        names = [row["name"] for row in rows]
-        assert names
+        places = [command.place_of(row) for row in rows]
+        assert places
         for part in frame.parts():
-            written = [name for name in names if name in part.NAMES]
+            written = [name for library, name in places if library == frame.library_of(part)]
             assert not written or written == list(part.NAMES), part.__name__
 
     def test_each_agrees_or_is_refused_in_one_line(self, rows):
