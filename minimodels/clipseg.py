@@ -93,6 +93,8 @@ def refined_head(reduce_dim: int, patch_size: int, kernels: Sequence[int]) -> nn
     Raises:
         UserError: the kernels do not multiply to `patch_size`.
     """
+    if len(kernels) != 2:
+        raise UserError(f"{len(kernels)} refined_kernels, expected two: the head enlarges twice")
     first, second = kernels
     if first * second != patch_size:
         raise UserError(

@@ -42,10 +42,13 @@ def write_aside(path: str | Path) -> Iterator[Path]:
             if path.exists() and not path.is_file():
                 raise UserError(f"cannot write {path}: it is a folder or a device. Choose another name.")
             path.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):
+                path.lstat()
             clean(path.parent)
             handle, aside = _make(path)
-        except OSError as error:
-            raise UserError(f"cannot write {path}: {error.strerror or error}. Choose another folder.") from error
+        except (OSError, ValueError) as error:  # a name that no file can have (NUL, half a character) is a ValueError
+            reason = getattr(error, "strerror", "") or error
+            raise UserError(f"cannot write {path}: {reason}. Choose another folder.") from error
         try:
             yield aside
             if path.exists():

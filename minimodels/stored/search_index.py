@@ -14,20 +14,20 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from minimodels.clip import DualEncoder
 from minimodels.errors import UserError
 from minimodels.errors.aside import write_aside
-from minimodels.errors.untrusted import parse_json, reading, text, whole
+from minimodels.errors.untrusted import parse_json, text, whole
 from minimodels.pixels import preprocess
 from minimodels.terminal import door
 from minimodels.terminal.printing import notice, progress
 
 BATCH = 32
-VERSION = "1"
+VERSION = "2"
 UNIT = 1e-3  # how far a stored vector's length may be from 1
 Stamp = tuple[str, int, int]  # a picture's path inside the folder, its size in bytes and its time in nanoseconds
 
@@ -171,7 +171,7 @@ def read_index(path: Path, identity: str, width: int) -> dict[Stamp, Tensor]:
     if not path.is_file():
         return {}
     try:
-        with reading(path), safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="pt") as file:
             about = file.metadata() or {}
             if (about.get("version"), about.get("model")) != (VERSION, identity):
                 return {}
@@ -179,10 +179,19 @@ def read_index(path: Path, identity: str, width: int) -> dict[Stamp, Tensor]:
         unit = (vectors.double().norm(dim=-1) - 1).abs() < UNIT
         if vectors.shape != (len(stamps), width) or vectors.dtype != torch.float32 or not unit.all():
             raise UserError("these are no unit vectors of this model")
-    except (OSError, UserError):
+        if about.get("sum") != checksum(about["pictures"], vectors):
+            raise UserError("other pictures or numbers than were written")
+    except (OSError, SafetensorError, UserError):
         notice(f"the index {path} is damaged and is made anew")
         return {}
     return dict(zip(stamps, vectors))
+
+
+def checksum(pictures: str, vectors: Tensor) -> str:
+    """A hash over names and numbers: a damaged index would find other pictures, and nobody would notice."""
+    return hashlib.sha256(
+        pictures.encode("utf-8", "surrogatepass") + vectors.contiguous().numpy().tobytes()
+    ).hexdigest()
 
 
 def read_stamps(about: Mapping[str, str]) -> list[Stamp]:
@@ -205,8 +214,9 @@ def keep(vectors: dict[Stamp, Tensor], places: list[Path], identity: str) -> Non
     """Write the index to the first place that can be written; say so when that is not the folder itself."""
     if not vectors:
         return
-    about = {"version": VERSION, "model": identity, "pictures": json.dumps(list(vectors))}
-    content = save({"vectors": torch.stack(list(vectors.values()))}, metadata=about)
+    pictures, numbers = json.dumps(list(vectors)), torch.stack(list(vectors.values()))
+    about = {"version": VERSION, "model": identity, "pictures": pictures, "sum": checksum(pictures, numbers)}
+    content = save({"vectors": numbers}, metadata=about)
     for number, place in enumerate(places):
         try:
             with write_aside(place) as aside:

@@ -71,6 +71,13 @@ def test_long_names_and_names_without_an_ending(tmp_path):
         assert (tmp_path / name).read_text() == "x"
 
 
+@pytest.mark.parametrize("name", ["a\0b.png", "\ud800.png", "new\0/a.png", "\udfff/a.png"])
+def test_names_that_no_file_can_have(tmp_path, name):
+    with pytest.raises(UserError, match="cannot write .* Choose another folder"), write_aside(tmp_path / name):
+        pytest.fail("nothing can be written there")
+    assert left(tmp_path) == []
+
+
 @posix
 def test_mode_of_new_and_of_replaced_files(tmp_path):
     before = os.umask(0o027)

@@ -14,10 +14,14 @@ class Stream(io.StringIO):
     """Standard output as text of an encoding that has every letter but lone surrogates."""
 
     encoding = "utf-8"
+    mistakes = "strict"
+
+    def reconfigure(self, errors: str) -> None:
+        """As the streams of a terminal: what to do with what the encoding cannot hold."""
+        self.mistakes = errors
 
     def write(self, text: str) -> int:
-        text.encode("utf-8")  # as a terminal would: UnicodeEncodeError for what no file can hold
-        return super().write(text)
+        return super().write(text.encode("utf-8", self.mistakes).decode())
 
 
 def command(main: Callable[[Sequence[str]], int], *arguments: str) -> tuple[int, str]:

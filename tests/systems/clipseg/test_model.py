@@ -5,7 +5,7 @@ import torch
 
 from checkpoints_convert.proof.verify import difference, redraw_all
 from minimodels.clip import CLIP
-from minimodels.clipseg import CLIPSeg, check_prompt
+from minimodels.clipseg import CLIPSeg, check_prompt, refined_head
 from minimodels.errors import UserError
 from tests.systems.clipseg.small import SMALL_CLIP, pictures, small, words
 
@@ -123,3 +123,9 @@ def test_layers_that_the_tower_does_not_have(layers):
 def test_refined_kernels_that_do_not_fit_the_patch():
     with pytest.raises(UserError, match="2 and 2 enlarge 4 times, a patch has 8 pixels"):
         CLIPSeg(CLIP(**SMALL_CLIP), extract_layers=(0, 1, 3), refined_kernels=(2, 2))
+
+
+@pytest.mark.parametrize("kernels", [(4,), (2, 2, 2), ()])
+def test_the_refined_head_enlarges_twice(kernels):
+    with pytest.raises(UserError, match="refined_kernels, expected two"):
+        refined_head(12, 8, kernels)
