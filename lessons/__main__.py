@@ -22,9 +22,8 @@ from typing import Any, NoReturn
 
 from lessons.desk import commands
 from lessons.desk.progress import Desk, LessonError, find_folder
-from minimodels.errors import UserError
+from minimodels.errors import UserError, one_line
 from minimodels.terminal.parser import check_values, seed
-from minimodels.terminal.printing import printable
 
 
 class Parser(argparse.ArgumentParser):
@@ -109,7 +108,7 @@ def dispatch(arguments: list[str]) -> int:
     asked = make_parser().parse_args(arguments)
     desk = Desk.open(find_folder())
     if desk.notice:
-        print(f"note: {printable(desk.notice, sys.stderr)}", file=sys.stderr)
+        print(f"note: {one_line(desk.notice)}", file=sys.stderr)
     if asked.command is None:
         return commands.show_table(desk)
     name = "list_all" if asked.command == "list" else asked.command
@@ -126,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except (LessonError, UserError) as error:
-        print(f"error: {printable(str(error), sys.stderr)}", file=sys.stderr)
+        print(f"error: {one_line(str(error))}", file=sys.stderr)
     except BrokenPipeError:  # the reader has gone (`| head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -49,7 +49,7 @@ class Attention(nn.Module):
 
     def __init__(self, embed_dim: int, num_heads: int, *, causal: bool = False, qkv_bias: bool = True):
         super().__init__()
-        if embed_dim % num_heads:
+        if num_heads < 1 or embed_dim % num_heads:
             raise UserError(
                 f"embed_dim {embed_dim} cannot be split into {num_heads} heads; choose a divisor of {embed_dim}"
             )

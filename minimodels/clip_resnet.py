@@ -63,7 +63,7 @@ class AttentionPool(nn.Module):
 
     def __init__(self, channels: int, grid: int, num_heads: int, embed_dim: int):
         super().__init__()
-        if channels % num_heads:
+        if num_heads < 1 or channels % num_heads:
             raise UserError(
                 f"{channels} channels cannot be split into {num_heads} heads; choose a divisor of {channels}"
             )

@@ -25,6 +25,7 @@ from minimodels.errors.untrusted import plain
 
 EXPECTED = "expected a checkpoint: .safetensors, or a .pt, .pth or .bin file of torch.save or TorchScript"
 MAGIC = 0x1950A86A20F9469CFC6C  # the first value in torch.save's files of before 2020
+PROTOCOL = 1001  # and the second one
 
 
 def read_zip(path: Path) -> tuple[str, Any]:
@@ -74,7 +75,9 @@ def read_legacy(path: Path) -> Any:
         magic, at = read_pickle(data, budget)
         if type(magic) is not int or magic != MAGIC:
             raise UserError(f"{path} is a plain Python pickle, not written by torch.save; {EXPECTED}")
-        _, at = read_pickle(data, budget, at)
+        protocol, at = read_pickle(data, budget, at)
+        if type(protocol) is not int or protocol != PROTOCOL:
+            raise Damaged(f"its second value is no {PROTOCOL}, the number of torch.save's old format")
         system, at = read_pickle(data, budget, at)
         if not (isinstance(system, dict) and system.get("little_endian", True) is True):
             raise UserError(f"{path} was written on a big-endian machine; save it again on an ordinary one")

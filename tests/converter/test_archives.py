@@ -421,3 +421,15 @@ def test_memory_that_is_not_there(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "read_zip", full)
     with pytest.raises(UserError, match="more memory than there is"):
         read_tensors(path)
+
+
+@pytest.mark.parametrize("number", [b"M\xe9\x43.", b"M\xe8\x03.", b"K\x01.", b"N.", b"\x88."])
+def test_an_old_file_of_another_protocol(tmp_path, number):
+    """torch refuses it too: whatever changed that number has changed others."""
+    path = legacy(tmp_path / "a.pt", tensor())
+    assert len(read_tensors(path)) == 1
+    content = path.read_bytes()
+    assert content.count(b"M\xe9\x03.") == 1
+    path.write_bytes(content.replace(b"M\xe9\x03.", number))
+    with pytest.raises(UserError, match="second value is no 1001"):
+        read_tensors(path)

@@ -5,6 +5,7 @@ import torch
 
 from checkpoints_convert.proof.suite import reference_named, twins
 from checkpoints_convert.proof.verify import beside
+from minimodels.blocks import Attention
 from minimodels.clip import CLIP, trim
 from minimodels.clip_resnet import AttentionPool
 from minimodels.errors import UserError
@@ -77,6 +78,9 @@ def test_full_size(name, device):
             assert comparison.ok, f"\n{comparison}"
 
 
-def test_heads_of_the_attention_pool_divide_its_channels():
-    with pytest.raises(UserError, match="256 channels cannot be split into 7 heads"):
-        AttentionPool(channels=256, grid=2, num_heads=7, embed_dim=12)
+@pytest.mark.parametrize("heads", [7, 0, -4])
+def test_heads_divide_the_width(heads):
+    with pytest.raises(UserError, match=f"256 channels cannot be split into {heads} heads"):
+        AttentionPool(channels=256, grid=2, num_heads=heads, embed_dim=12)
+    with pytest.raises(UserError, match=f"embed_dim 256 cannot be split into {heads} heads"):
+        Attention(256, heads)
