@@ -111,7 +111,8 @@ def end_a_writer(path: Path, model: Any, about: dict[str, Any], values: Mapping[
     """A process that writes again and again, ended in the middle."""
     pid = os.fork()
     if pid == 0:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in (signal.SIGTERM, signal.SIGHUP):  # whoever started this run may ignore them
+            signal.signal(number, signal.SIG_DFL)
         try:
             while True:
                 models.save(path, model, about)
