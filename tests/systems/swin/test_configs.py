@@ -95,7 +95,9 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize("make, path, value, told", REFUSED, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(
+    "make, path, value, told", REFUSED, ids=lambda value: getattr(value, "__name__", str(value)[:40])
+)
 def test_keys_that_are_refused(make, path, value, told, tmp_path):
     make(tmp_path)
     change(tmp_path, *path, value=value)
