@@ -10,6 +10,7 @@ other than the checkpoint's may be told; its bias tables are then resized as the
 shifts by another rule than everybody else: `each_axis`, told by its format.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -233,12 +234,29 @@ def architecture(tensors: Mapping[str, Tensor], told: Mapping[str, Any]) -> Arch
     window = told.get("window_size", tuple(windows) if several else max(windows))
     last = window if isinstance(window, int) else window[-1]
     side = arguments["patch_size"] * 2 ** (len(windows) - 1) * last
+    image_size = told.get("image_size", (side, side))
+    if "trained_window" in told and "window_size" not in told:
+        named = told["trained_window"]
+        check_trained(windows, fitted_windows(image_size, arguments["patch_size"], len(windows), named))
     return "Swin", arguments | {
-        "image_size": told.get("image_size", (side, side)),
+        "image_size": image_size,
         "window_size": window,
         "each_axis": told.get("each_axis", False),
         "num_classes": len(tensors["head.weight"]) if "head.weight" in tensors else 0,
     }
+
+
+def check_trained(windows: list[int], wanted: list[int]) -> None:
+    """Whether the bias tables are made for the windows that a config names.
+
+    Raises:
+        UserError: they are not; timm then resizes them in a way of its own.
+    """
+    if windows != wanted:
+        raise UserError(
+            f"the config's windows are {wanted} in pictures of this size, the bias tables are made for {windows}: timm "
+            "resizes them in a way of its own; tell window_size=... for the official one"
+        )
 
 
 def window_of(rows: int, where: str) -> int:
@@ -325,6 +343,11 @@ def from_timm(config: Settings) -> dict[str, Any]:
     for place in (arguments, timm.pretrained_cfg(config), config):
         place.expect("global_pool", "avg", why="our Swin takes the mean of the last map")
     told: dict[str, Any] = {"architecture": timm.architecture_name(config)}
+    named = re.search(r"window([0-9]{1,3})(_|$)", told["architecture"])
+    if "window_size" in arguments:
+        told["trained_window"] = windows(arguments["window_size"], f"window_size in {arguments.where}")
+    elif named:
+        told["trained_window"] = int(named[1])
     if "img_size" in arguments:
         return told | {"image_size": two_sides(arguments["img_size"], f"img_size in {arguments.where}")}
     size = timm.input_size(config)
@@ -356,6 +379,7 @@ TOLD: dict[str, Check] = {
     "architecture": text,
     "image_size": two_sides,
     "window_size": windows,
+    "trained_window": windows,
     "each_axis": truth,
     "backbone": truth,
 }

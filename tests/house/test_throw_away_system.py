@@ -151,7 +151,7 @@ def answers(copy):
         ("benchmarks", 0, ["Pebble 8 px"]),
         ("load", 0, ["Pebble"]),
         ("trained", 0, ["Pebble"]),
-        ("pytest", 0, ["8 passed"]),
+        ("pytest", 0, ["9 passed"]),
     ],
 )
 def test_everything_knows_it(answers, command, code, words):

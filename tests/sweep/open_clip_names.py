@@ -76,7 +76,8 @@ def build(name: str, config: dict[str, Any]) -> nn.Module:
 def write_config_alone(config: dict[str, Any], folder: Path) -> None:
     """A folder with the config and a tensor or two: what the towers would be, the config says."""
     folder.joinpath("open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": {}}))
-    tensors = {f"visual.trunk.{name}": torch.zeros(1) for name in ("pos_embed", "norm.weight", "norm.bias")}
+    names = ("logit_scale", *(f"visual.trunk.{name}" for name in ("pos_embed", "norm.weight", "norm.bias")))
+    tensors = {name: torch.zeros(1) for name in names}
     save_file(tensors, folder / "open_clip_model.safetensors")
 
 
