@@ -355,7 +355,8 @@ def _with_settings(checkpoint: Checkpoint) -> Checkpoint:
     if checkpoint.path.name in WEIGHTS:
         for stem in SETTINGS:
             if _beside(file := checkpoint.path.with_name(f"{stem}.json")):
-                checkpoint.extras[stem] = dict(Settings(read_json(file), str(file)))
+                checkpoint.extras[stem] = read_json(file)
+                Settings(checkpoint.extras[stem], str(file))  # an object, whatever is in it
     found = [file for name in VOCABULARIES if _beside(file := checkpoint.path.with_name(name))]
     checkpoint.extras |= {"vocabulary": str(found[0])} if found else {}
     return checkpoint

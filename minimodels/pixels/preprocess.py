@@ -180,6 +180,8 @@ class TransformersPreprocess:
     def from_config(cls, config: Mapping[str, Any]) -> "TransformersPreprocess":
         """Read the content of a preprocessor_config.json, new or old style, of a CLIP or ViT image processor.
 
+        A step (`do_resize` ...) whose value is null is left out, as transformers does.
+
         Raises:
             UserError: another kind of processor, or a setting this class does not have.
         """
@@ -192,7 +194,8 @@ class TransformersPreprocess:
             raise UserError(
                 f"preprocessor_config.json describes {shown(kind)}; known are CLIP's and ViT's, without padding"
             )
-        told = Settings(TRANSFORMERS_DEFAULTS[known] | dict(given), given.where)
+        off = {key: False for key, value in config.items() if value is None and key.startswith("do_")}  # as there
+        told = Settings(TRANSFORMERS_DEFAULTS[known] | dict(given) | off, given.where)
         normalised = told.truth("do_normalize")
         return cls(
             size=_read_size(told, square=known == "ViT") if told.truth("do_resize") else None,
