@@ -20,6 +20,8 @@ from minimodels.errors.aside import ASIDE, clean, write_aside
 WRITER = """
 import signal, sys, time
 from minimodels.errors.aside import write_aside
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever started the tests may ignore these
+signal.signal(signal.SIGINT, signal.default_int_handler)
 {before}
 with write_aside(sys.argv[1]) as aside:
     aside.write_bytes(b"half")

@@ -391,7 +391,8 @@ class TestAssumed:
 
 def test_a_model_that_no_table_knows_is_told_by_its_config(tmp_path):
     """No table has the names of a tower of timm: the config beside says what it is; without one, the names are told."""
-    tensors = {f"visual.trunk.head.{name}": torch.zeros(2) for name in ("norm", "weight", "bias")}
+    names = ("logit_scale", *(f"visual.trunk.head.{name}" for name in ("norm", "weight", "bias")))
+    tensors = {name: torch.zeros(2) for name in names}
     for name in ("open_clip_model.safetensors", "model.safetensors"):
         folder = tmp_path / name.partition(".")[0]
         folder.mkdir()

@@ -15,9 +15,14 @@ from tests.golden import Case, Line, take
 def run_model(case: Case, device: torch.device) -> list[Line]:
     """Positions, the tokens before the first block, all features by name, intermediate layers."""
     model: Any = build(case.checkpoint(), "dinov2", num_heads=case.config["kwargs"]["num_heads"]).to(device)
+    return [*told(case, model), *judged(case, model, device)]
+
+
+def judged(case: Case, model: Any, device: torch.device) -> list[Line]:
+    """A model's answers beside the case's; of reshaped maps the first 16 channels are stored."""
     image = case.tensor("in.image", torch.float64).to(device)
     parts = {found[0]: "first 16 channels" for found in case.numbered(r"out\.last\d+\.reshaped")}
-    return [*told(case, model), *case.judge(observe(model, image, case), parts)]
+    return case.judge(observe(model, image, case), parts)
 
 
 def observe(model: DINOv2, image: Tensor, case: Case) -> dict[str, Tensor]:
