@@ -244,8 +244,7 @@ class Stage(nn.Module):
 
     def __init__(self, blocks: Sequence[SwinBlock], merge: PatchMerging | None):
         super().__init__()
-        self.blocks = nn.ModuleList(blocks)
-        self.merge = merge
+        self.blocks, self.merge = nn.ModuleList(blocks), merge
 
     def forward(self, x: Float[Tensor, "batch h w dim"]) -> Float[Tensor, "batch h w dim"]:
         for block in self.blocks:
@@ -286,8 +285,9 @@ class SwinBackbone(nn.Module):
         self.patch_norm = nn.LayerNorm(embed_dim)
         rates = torch.linspace(0, drop_path, sum(depths), device="cpu").tolist()
         windows = [window_size] * len(depths) if isinstance(window_size, int) else window_size
-        self.stages = nn.ModuleList()
-        self.norms = nn.ModuleList()
+        if not len(depths) == len(num_heads) == len(windows):
+            raise UserError("depths, num_heads and windows have a number a stage")
+        self.stages, self.norms = nn.ModuleList(), nn.ModuleList()
         for at, (depth, heads, window) in enumerate(zip(depths, num_heads, windows, strict=True)):
             dim, first = embed_dim * 2**at, sum(depths[:at])
             blocks = [
@@ -333,6 +333,8 @@ def fitted_windows(
         UserError: a map is smaller than its window `each_axis` for itself, which makes an oblong window.
     """
     wished = [window_size] * stages if isinstance(window_size, int) else window_size
+    if len(wished) != stages:
+        raise UserError(f"{len(wished)} windows for {stages} stages: window_size is one number, or a number a stage")
     sizes = map_sizes(image_size, patch_size, stages)
     fitted = [min(window, *size) for window, size in zip(wished, sizes, strict=True)]
     for (h, w), window, side in zip(sizes, wished, fitted):

@@ -159,7 +159,7 @@ def test_a_window_is_no_wider_than_the_smaller_side():
     assert fitted_windows((24, 64), 2, 3, 4) == fitted_windows((64, 24), 2, 3, 4) == [4, 4, 3]
     assert fitted_windows((17, 99), 4, 2, 7) == [5, 3]  # rounded up
     assert fitted_windows((64, 64), 4, 4, (7, 14, 4, 7)) == [7, 8, 4, 2]
-    with pytest.raises(ValueError):
+    with pytest.raises(UserError, match="2 windows for 4 stages"):
         fitted_windows((64, 64), 4, 4, (7, 14))
     with pytest.raises(UserError, match="a map of 3 x 8 tokens for a window of 4: timm's is oblong"):
         fitted_windows((24, 64), 2, 3, 4, each_axis=True)
@@ -174,3 +174,10 @@ def test_what_is_not_seen_has_no_weight_at_all():
     weights = attention.weights(torch.randn(8, 9, 12, dtype=torch.float64), seen)
     hidden = ~seen.repeat(2, 1, 1)[:, None].expand_as(weights)
     assert hidden.any() and weights[hidden].eq(0).all() and weights[~hidden].gt(0).all()
+
+
+@pytest.mark.parametrize("changes", [{"depths": (2,)}, {"num_heads": (1, 2, 4)}, {"window_size": (2, 2, 2)}])
+@pytest.mark.parametrize("cls", [Swin, SwinBackbone])
+def test_stages_are_told_by_lists_of_one_length(cls, changes):
+    with pytest.raises(UserError, match="a(nd windows have a)? number a stage"):
+        cls(**{"depths": (2, 2), "num_heads": (1, 2), "embed_dim": 8, "window_size": 2, **changes})
