@@ -52,7 +52,7 @@ def checkpoints() -> dict[str, Checkpoint]:
         if reference.library == "transformers" and hasattr(theirs, "save_pretrained"):
             folder = bases.kept_folder()
             theirs.save_pretrained(folder)
-            (folder / "preprocessor_config.json").write_text(json.dumps(processor(reference.system)))
+            (folder / "preprocessor_config.json").write_text(json.dumps(processor(reference)))
             found[title] = Checkpoint(folder, reference, transformers_builder(type(theirs)))
     for reference_title, name, arguments, pretrained in timm_models():
         reference = bases.reference_models()[reference_title][0]
@@ -62,10 +62,17 @@ def checkpoints() -> dict[str, Checkpoint]:
     return found
 
 
-def processor(system: str) -> dict[str, Any]:
+def processor(reference: Reference) -> dict[str, Any]:
     """A preprocessor_config.json as the official repositories of a system have it, for small pictures."""
-    kind = {"clip": "CLIP", "dinov2": "Bit", "sam": "Sam", "clipseg": "ViT"}.get(system, "ViT")
+    kind = {"clip": "CLIP", "dinov2": "Bit"}.get(reference.system, "ViT")
     size: Any = {"shortest_edge": 28} if kind in ("CLIP", "Bit") else {"height": 24, "width": 24}
+    if reference.system == "sam":
+        side = reference.tiny["vision"]["image_size"]
+        steps = dict.fromkeys(("do_resize", "do_rescale", "do_normalize", "do_pad", "do_convert_rgb"), True)
+        square = {"size": {"longest_edge": side}, "pad_size": {"height": side, "width": side}}
+        mean = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.3, 0.25]}
+        about = {"image_processor_type": "SamImageProcessor", "resample": 2, "rescale_factor": 1 / 255}
+        return {**about, **steps, **square, **mean}
     return {
         "image_processor_type": f"{kind}ImageProcessor", "size": size, "crop_size": {"height": 24, "width": 24},
         "do_resize": True, "do_center_crop": kind in ("CLIP", "Bit"), "do_rescale": True, "rescale_factor": 1 / 255,
@@ -114,7 +121,7 @@ def timm_checkpoint(
         "architecture": name,
         "num_classes": classes,
         "num_features": model.num_features,
-        "global_pool": "token",
+        "global_pool": model.global_pool,
         "model_args": {key: value for key, value in arguments.items() if key != "num_classes"},
         "pretrained_cfg": {**pretrained, "num_classes": classes, "fixed_input_size": True, "crop_mode": "center"},
     }
