@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from checkpoints_convert.tables import timm
-from checkpoints_convert.tables.assumed import heads_of, say_assumed
+from checkpoints_convert.tables.assumed import check_sizes, heads_of, say_assumed
 from checkpoints_convert.tables.catalogue import Entry, File
 from checkpoints_convert.tables.rules import FIRST, FIRST_FIRST, FLATTEN_KERNEL, STACK_ROWS, Converted, Row, Table
 from checkpoints_convert.tables.system import HEADS, Architecture, Check, Format, System, count_blocks
 from minimodels.errors import UserError
-from minimodels.errors.untrusted import Settings, number, text, truth
+from minimodels.errors.untrusted import Settings, number, text, truth, whole
 from minimodels.pixels.preprocess import TimmPreprocess, TransformersPreprocess, preprocess_to_dict
 from minimodels.pixels.preprocess_tensor import IMAGENET_MEAN, IMAGENET_STD
 
@@ -194,6 +194,7 @@ def architecture(tensors: Mapping[str, Tensor], told: Mapping[str, Any]) -> Arch
     side = round((positions - int(class_position)) ** 0.5)
     if side * side + int(class_position) != positions:
         raise UserError(f"{positions} positions are neither a square grid of patches nor one and the class token")
+    check_sizes({"patch_size": patch_size}, told, ["patch_size"])
     name = told.get("architecture", "")
     if name.startswith("vit_") and embed_dim in HEADS_BY_WIDTH:
         told = {"num_heads": HEADS_BY_WIDTH[embed_dim], **told}
@@ -241,7 +242,7 @@ def from_config(config: Settings) -> dict[str, Any]:
 def from_timm(config: Settings) -> dict[str, Any]:
     """The same of timm's: its arguments, and the architecture's name for the rest."""
     arguments = timm.check_arguments(config, "DINOv2")
-    told: dict[str, Any] = {"architecture": timm.architecture_name(config)}
+    told: dict[str, Any] = {"architecture": timm.architecture_name(config), **timm.patch_size(config, arguments)}
     for place in (arguments, timm.pretrained_cfg(config), config):
         place.expect("global_pool", "token", why="our DINOv2 gives the class token")
     if "num_heads" in arguments:
@@ -266,6 +267,7 @@ def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Setting
 
 TOLD: dict[str, Check] = {
     "architecture": text,
+    "patch_size": whole,
     "num_heads": HEADS,
     "position_offset": partial(number, above=-1, most=1),
     "antialias": truth,

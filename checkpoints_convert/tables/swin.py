@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from checkpoints_convert.tables import timm
+from checkpoints_convert.tables.assumed import check_sizes
 from checkpoints_convert.tables.catalogue import Entry, File
 from checkpoints_convert.tables.rules import FLATTEN_KERNEL, STACK_ROWS, Converted, Row, Table
 from checkpoints_convert.tables.system import Architecture, Check, Format, System, count_blocks, two_sides
@@ -226,6 +227,7 @@ def architecture(tensors: Mapping[str, Tensor], told: Mapping[str, Any]) -> Arch
         "num_heads": tuple(table.shape[1] for table in tables),
         "mlp_ratio": len(tensors["stages.0.blocks.0.mlp.fc1.weight"]) / embed_dim,
     }
+    check_sizes(arguments, told, ["patch_size"])
     norms = "norms.0.weight" in tensors
     if told.get("backbone", norms):
         same = windows[0] if len(set(windows)) == 1 else tuple(windows)
@@ -342,7 +344,7 @@ def from_timm(config: Settings) -> dict[str, Any]:
     arguments = timm.check_arguments(config, "Swin")
     for place in (arguments, timm.pretrained_cfg(config), config):
         place.expect("global_pool", "avg", why="our Swin takes the mean of the last map")
-    told: dict[str, Any] = {"architecture": timm.architecture_name(config)}
+    told: dict[str, Any] = {"architecture": timm.architecture_name(config), **timm.patch_size(config, arguments)}
     named = re.search(r"window([0-9]{1,3})(_|$)", told["architecture"])
     if "window_size" in arguments:
         told["trained_window"] = windows(arguments["window_size"], f"window_size in {arguments.where}")
@@ -377,6 +379,7 @@ def windows(value: Any, what: str) -> int | tuple[int, ...]:
 
 TOLD: dict[str, Check] = {
     "architecture": text,
+    "patch_size": whole,
     "image_size": two_sides,
     "window_size": windows,
     "trained_window": windows,

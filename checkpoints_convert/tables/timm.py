@@ -5,6 +5,7 @@ prepared (`pretrained_cfg`). What an architecture has by its name, another activ
 timm's code alone: the few that matter here stand below, and `python -m tests.sweep` holds every name against timm.
 """
 
+import re
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -83,6 +84,15 @@ def check_arguments(config: Settings, kind: str) -> Settings:
         elif key not in HARMLESS:
             raise UserError(f"{key} in {arguments.where} is no argument of a {kind} that we know")
     return arguments
+
+
+def patch_size(config: Settings, arguments: Settings) -> dict[str, int]:
+    """The side of a patch that the arguments or, without one there, the architecture's name tells: timm resizes the
+    kernels of a file to it, we refuse them."""
+    named = re.search(r"patch([0-9]{1,3})(_|$)", architecture_name(config))
+    if "patch_size" in arguments or named is None:
+        return {"patch_size": arguments.whole("patch_size")} if "patch_size" in arguments else {}
+    return {"patch_size": int(named[1])}
 
 
 def pretrained_cfg(config: Settings) -> Settings:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from checkpoints_convert.tables import timm
-from checkpoints_convert.tables.assumed import heads_of, say_assumed
+from checkpoints_convert.tables.assumed import check_sizes, heads_of, say_assumed
 from checkpoints_convert.tables.catalogue import Entry, File
 from checkpoints_convert.tables.rules import FIRST, FIRST_FIRST, FLATTEN_KERNEL, STACK_ROWS, Converted, Row, Table
 from checkpoints_convert.tables.system import (
@@ -28,7 +28,7 @@ from checkpoints_convert.tables.system import (
     two_sides,
 )
 from minimodels.errors import UserError
-from minimodels.errors.untrusted import Settings, text, truth
+from minimodels.errors.untrusted import Settings, text, truth, whole
 from minimodels.pixels.preprocess import TransformersPreprocess, preprocess_to_dict
 
 TIMM: list[Row] = [
@@ -147,6 +147,7 @@ def architecture(tensors: Mapping[str, Tensor], told: Mapping[str, Any]) -> Arch
     class_token = "class_token" in tensors
     num_patches = len(tensors["pos"]) - int(class_token and not without_row(tensors, told))
     patch_size = round((patch_numbers / 3) ** 0.5)
+    check_sizes({"patch_size": patch_size}, told, ["patch_size"])
     name = told.get("architecture", "")
     if name.startswith(TIMM_NAMES) and embed_dim in RELEASED:
         told = {"num_heads": OTHER_HEADS.get(name, RELEASED[embed_dim]), **told}
@@ -235,7 +236,7 @@ def from_config(config: Settings) -> dict[str, Any]:
 def from_timm(config: Settings) -> dict[str, Any]:
     """The same of timm's: its arguments, the size of the pictures, and the architecture's name for the rest."""
     arguments = timm.check_arguments(config, "ViT")
-    told: dict[str, Any] = {"architecture": timm.architecture_name(config)}
+    told: dict[str, Any] = {"architecture": timm.architecture_name(config), **timm.patch_size(config, arguments)}
     if "num_heads" in arguments:
         told["num_heads"] = HEADS(arguments["num_heads"], f"num_heads in {arguments.where}")
     if "img_size" in arguments:
@@ -267,6 +268,7 @@ NEEDED = {
 }
 TOLD: dict[str, Check] = {
     "architecture": text,
+    "patch_size": whole,
     "image_size": two_sides,
     "num_heads": HEADS,
     "mean_pool": truth,
