@@ -45,6 +45,8 @@ def test_what_stands_before_every_name():
     for names in (["module."], ["a", "b"], ["module.a", "model.b"], []):
         given = {name: torch.ones(1) for name in names}
         assert unwrapped(given, SYSTEMS) is given
+    most = {f"module.{name}": tensor for name, tensor in tensors.items()} | {"counter": torch.ones(1)}
+    assert unwrapped(most, SYSTEMS) is most
 
 
 def test_names_that_nobody_knows_stay_as_they_are():

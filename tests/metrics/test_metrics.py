@@ -131,8 +131,9 @@ def test_referring_scores_by_hand():
     assert scores.mean_iou == pytest.approx((1 + 0.75 + 0.5) / 5)
     assert scores.precision == {0.5: 0.6, 0.6: 0.4, 0.7: 0.4, 0.8: 0.2, 0.9: 0.2}  # 0.5 itself counts for P@0.5
     assert referring_scores(found[-1:], truth[-1:]).mean_iou == 0  # rightly empty, and still 0
-    with pytest.raises(UserError, match="sizes must agree"):
-        referring_scores(found, truth[:2])
+    for part, other in ((found, truth[:2]), (found[:0], truth[:0])):
+        with pytest.raises(UserError, match="sizes must agree, and not be 0"):
+            referring_scores(part, other)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])

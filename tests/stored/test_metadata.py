@@ -201,6 +201,13 @@ def test_weights_that_are_no_floating_numbers_are_refused(tmp_path, dtype):
         models.open_file(path)
 
 
+@pytest.mark.parametrize("metadata", [{}, {"class": "Nothing"}, {"class": ""}, {"class": "../vit"}])
+def test_files_that_name_no_model_of_ours(metadata):
+    assert not models.is_ours(metadata)
+    with pytest.raises(UserError, match="not one of our model files"):
+        models.read_about("m.safetensors", {**metadata, "arguments": "{}", "system": "vit"})
+
+
 def test_a_class_that_is_no_text_and_parts_in_parts():
     for told in (7, None, ["CLIP"], {"class": "CLIP"}):
         with pytest.raises(UserError, match="no model class"):

@@ -66,6 +66,13 @@ def test_transformers_keys_are_obeyed(changes, tmp_path):
         assert difference(ours(image), theirs(image).logits) <= 1e-10
 
 
+def test_heads_that_the_config_does_not_say_are_the_librarys_default(tmp_path):
+    theirs = of_transformers(tmp_path, num_attention_heads=12)
+    change(tmp_path, "num_attention_heads", value=None)
+    with torch.no_grad():
+        assert difference(load(tmp_path, dtype=torch.float64)(IMAGE), theirs(IMAGE).logits) <= 1e-10
+
+
 @pytest.mark.parametrize(
     "key, value, told",
     [
