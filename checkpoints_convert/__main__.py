@@ -23,7 +23,7 @@ from minimodels.errors import UserError
 from minimodels.stored import embedded, models
 from minimodels.terminal.door import check_device
 from minimodels.terminal.parser import Parser, guarded, seed
-from minimodels.terminal.printing import notice
+from minimodels.terminal.printing import notice, printable
 
 LIBRARIES = ("timm", "transformers", "open_clip")  # whose models `verify --against` knows by name
 DTYPES = ("float64", "float32", "float16", "bfloat16")
@@ -235,7 +235,7 @@ def run_convert(options: argparse.Namespace) -> int:
     with writing(options.target, model):
         models.save(options.target, model, model.about)  # type: ignore[arg-type]
     about: Any = model.about
-    print(f"{options.target}: {about['class']} with {described(model, options.target)}")
+    print(printable(f"{options.target}: {about['class']} with {described(model, options.target)}", sys.stdout))
     return 0
 
 
@@ -273,9 +273,10 @@ def run_export(options: argparse.Namespace) -> int:
     with writing(options.target, model):
         write_tensors(options.target, exported.tensors, metadata)
     count = len(exported.tensors)
-    print(f"{options.target}: {count} tensors in {options.format} names, {described(model, options.target)}")
+    written = f"{count} tensors in {options.format} names, {described(model, options.target)}"
+    print(printable(f"{options.target}: {written}", sys.stdout))
     if exported.takes:
-        print(f"{exported.takes}: {ways(exported.takes, options.target)}")
+        print(printable(f"{exported.takes}: {ways(exported.takes, options.target)}", sys.stdout))
     return 0
 
 
@@ -314,7 +315,7 @@ def load_quietly(options: argparse.Namespace) -> nn.Module:
 def writing(target: Path, model: nn.Module) -> Iterator[None]:
     """On a terminal, a line that says what takes so long while a large file is written; it vanishes afterwards."""
     total = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
-    words = f"writing {target.name}, {total / 1e6:,.0f} MB ..."
+    words = printable(f"writing {target.name}, {total / 1e6:,.0f} MB ...", sys.stderr)
     shown = total > 100_000_000 and sys.stderr.isatty()
     if shown:
         print(f"\r{words}", end="", file=sys.stderr, flush=True)

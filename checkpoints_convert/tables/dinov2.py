@@ -255,7 +255,8 @@ def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Setting
     if "preprocessor_config" in beside:
         config = beside.inside("preprocessor_config")
         if config.text("image_processor_type", "").startswith("BitImageProcessor"):  # CLIP's by another name
-            config = Settings({**config, "image_processor_type": "CLIPImageProcessor"}, config.where)
+            named = {"image_processor_type": "CLIPImageProcessor", **dict.fromkeys(config.nulls)}
+            config = Settings({**config, **named}, config.where)
         return {"preprocess": preprocess_to_dict(TransformersPreprocess.from_config(config))}
     config = beside.inside("config")
     if format_name == "timm" and timm.architecture_name(config):

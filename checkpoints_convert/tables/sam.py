@@ -249,6 +249,8 @@ def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Setting
     """
     config, size = beside.inside("preprocessor_config"), arguments["image_size"]
     for key in ("do_resize", "do_rescale", "do_normalize", "do_pad", "do_convert_rgb"):
+        if key in config.nulls:
+            raise UserError(f"{key} in {config.where} is null, expected true: as SAM's pictures are prepared")
         config.expect(key, True, why="as SAM's pictures are prepared")
     config.expect("resample", 2, why="SAM's pictures are resized bilinear")
     config.expect("rescale_factor", 1 / 255, why="SAM's levels are 0-255, divided by 255")

@@ -388,7 +388,8 @@ except UserError as error:
 # and its loader takes both.)
 
 # %%
-back, start = checkpoints_convert.export(ours, "transformers"), reference.state_dict()
+back = checkpoints_convert.export(ours, "transformers")
+start = reference.state_dict()
 print("same names:", sorted(back) == sorted(start))
 print("same bits: ", all(torch.equal(back[n], start[n]) for n in back))
 

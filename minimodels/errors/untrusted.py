@@ -46,7 +46,7 @@ def reading(what: str | Path) -> Iterator[None]:
 class Settings(Mapping[str, Any]):
     """A JSON object of unknown origin, asked key by key. A null counts as missing, as the libraries take it.
 
-    As a mapping it gives the raw values; everything else checks.
+    As a mapping it gives the raw values; everything else checks. `nulls` are the keys that were there with a null.
 
     Args:
         values: the object. Anything but a mapping with texts as keys is refused.
@@ -60,6 +60,8 @@ class Settings(Mapping[str, Any]):
         if not isinstance(values, Mapping) or not all(isinstance(key, str) for key in values):
             raise UserError(f"{where} is {shown(values)}, expected a JSON object: {{...}}")
         self.values_ = {key: value for key, value in values.items() if value is not None}
+        told = values.nulls if isinstance(values, Settings) else values.keys() - self.values_.keys()
+        self.nulls: frozenset[str] = frozenset(told)
         self.where = where
 
     def __getitem__(self, key: str) -> Any:

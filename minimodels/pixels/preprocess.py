@@ -194,7 +194,7 @@ class TransformersPreprocess:
             raise UserError(
                 f"preprocessor_config.json describes {shown(kind)}; known are CLIP's and ViT's, without padding"
             )
-        off = {key: False for key, value in config.items() if value is None and key.startswith("do_")}  # as there
+        off = {key: False for key in given.nulls if key.startswith("do_")}  # as there
         told = Settings(TRANSFORMERS_DEFAULTS[known] | dict(given) | off, given.where)
         normalised = told.truth("do_normalize")
         return cls(

@@ -33,9 +33,9 @@ class Parser(argparse.ArgumentParser):
 
 
 def check_values(words: Sequence[str], error: Callable[[str], NoReturn]) -> None:
-    """Call `error` where an option's value is `--` (`--top=--`, `-o--`): argparse drops it and asks no type."""
+    """Call `error` where an option's value is `--` (`--top=--`, `-o--`, `-o=--`): argparse drops it, asks no type."""
     for word in itertools.takewhile(lambda word: word != "--", words):
-        if found := re.fullmatch(r"(--[a-z-]+)=--|(-[a-z])--", word):
+        if found := re.fullmatch(r"(--[a-z-]+)=--|(-[a-z])=?--", word):
             error(f"argument {found[1] or found[2]}: expected one argument")
 
 

@@ -108,6 +108,7 @@ def test_odd_arguments(run, command, step):
         ("match", "--least=nan", ["'nan' is not a number"]),
         ("match", "--least=--", ["argument --least: expected one argument"]),
         ("match", "-o--", ["argument -o: expected one argument"]),
+        ("match", "-o=--", ["argument -o: expected one argument"]),
         ("match", "--size=8192", ["makes 1,048,576 patches a picture, at most 16,384"]),
         ("match", "--output=a.png", ["a.png: it is one of the pictures that are read"]),
         ("match", "--output=mask.png", ["mask.png: it is one of the pictures that are read"]),

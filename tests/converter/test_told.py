@@ -69,7 +69,9 @@ def test_bounds():
 
 
 def test_an_unknown_key():
-    with pytest.raises(UserError, match="vit cannot be told 'heads'; it takes: architecture, image_size, num_heads"):
+    with pytest.raises(
+        UserError, match="vit cannot be told 'heads'; it takes: architecture, patch_size, image_size, num_heads"
+    ):
         check_told({"heads": 3}, SYSTEMS["vit"])
 
 

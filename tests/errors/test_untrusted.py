@@ -127,3 +127,10 @@ def test_foreseen_ones_pass_as_they_are(error: BaseException) -> None:
     with pytest.raises(type(error)) as caught, reading("a.pt"):
         raise error
     assert caught.value is error
+
+
+def test_nulls_are_remembered() -> None:
+    settings = Settings({"a": None, "b": 1, "c": {"d": None}}, "a.json")
+    assert (
+        settings.nulls == {"a"} and Settings(settings, "a.json").nulls == {"a"} and settings.inside("c").nulls == {"d"}
+    )

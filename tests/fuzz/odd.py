@@ -8,7 +8,7 @@ WHOLES = (0, -1, 1, 2, 3, 5, 7, 13, 64, 100, 255, 256, 1023, 2**15, 2**31 - 1, 2
 FLOATS = (0.0, -0.0, -1.5, 0.5, 1e-6, 1e-5, 1e-300, 1e30, 1e308, 3.0, float("nan"), float("inf"), -float("inf"))
 TEXTS = (
     "", " ", "0", "1", "true", "False", "no", "off", "none", "null", "nan", "gelu", "gelu_new", "quick_gelu", "relu",
-    "silu", "bicubic", "bilinear", "nearest", "lanczos", "avg", "token", "map", "..", "/", "a/b", "{}", "%s", "\0",
+    "silu", "bicubic", "bilinear", "nearest", "lanczos", "avg", "token", "map", "..", "/no/", "a/b", "{}", "%s", "\0",
     "\n", "\x1b[31mred", "\u202e", "é", "猫", "🚀", "\ud800", "x" * 5000, "vit", "clip", "swin", "dinov2", "__class__",
 )  # fmt: skip
 INTERESTING = (0, 1, -1, 127, 128, 255, 256, 65535, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**63, 2**64 - 1)

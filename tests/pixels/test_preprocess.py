@@ -410,3 +410,11 @@ def test_a_picture_too_narrow_for_the_square(size, narrow):
 def test_a_picture_too_narrow_to_resize():
     with pytest.raises(UserError, match="too narrow: 60000 x 1 pixels"):
         CLIPPreprocess(224)(Image.new("RGB", (60000, 1)))
+
+
+@pytest.mark.parametrize("step", ["do_resize", "do_center_crop", "do_rescale", "do_normalize", "do_convert_rgb"])
+@pytest.mark.parametrize("kind", ["CLIP", "ViT"])
+def test_a_step_that_is_null_is_left_out(kind, step):
+    """As in transformers: a null is false there, and not the usual value."""
+    config = {"image_processor_type": f"{kind}ImageProcessor", step: None}
+    assert TransformersPreprocess.from_config(config) == TransformersPreprocess.from_config({**config, step: False})

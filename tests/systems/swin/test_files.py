@@ -231,7 +231,9 @@ def test_half_a_checkpoint_lists_what_is_missing():
         build(tensors, "swin")
     assert "missing: our stages.1.blocks.2.mlp.fc1.weight" in str(caught.value)
     assert "unknown name in the checkpoint: layers.0.blocks.0.attn.extra" in str(caught.value)
-    with pytest.raises(UserError, match="cannot be told 'num_heads'; it takes: architecture, image_size, window"):
+    with pytest.raises(
+        UserError, match="cannot be told 'num_heads'; it takes: architecture, patch_size, image_size, window"
+    ):
         build(tensors, "swin", num_heads=3)
     with pytest.raises(UserError, match="this is a swin checkpoint"):
         build(export(classifier(), "timm"), "vit")
