@@ -14,6 +14,7 @@ from checkpoints_convert.load import Source, everything_told, load_source, recog
 from checkpoints_convert.tables import SYSTEMS
 from minimodels.errors import UserError
 from minimodels.errors.untrusted import reading
+from minimodels.terminal.printing import printable
 
 NUMBER = re.compile(r"(?<=\.)[0-9]+(?=\.|$)")
 
@@ -75,7 +76,7 @@ class Inspection:
             "model": model if self.model else "",
             "parameters": f"{self.parameters:,}" if self.model else "",
         }
-        head = [f"{key:<11}{value}" for key, value in facts.items() if value]
+        head = [f"{key:<11}{printable(value)}" for key, value in facts.items() if value]
         lines = self.lines if every else together(self.lines)
         dropped = [line for line in lines if line.ours is None and self.system]
         used = [line for line in lines if line not in dropped]

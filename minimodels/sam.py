@@ -401,7 +401,7 @@ class SAM(nn.Module):
         iou_dim: int = 256,
     ):
         super().__init__()
-        if image_size % patch_size or prompt_dim % 8:
+        if patch_size < 1 or image_size % patch_size or prompt_dim % 8:
             raise UserError(f"image_size {image_size} must be a multiple of {patch_size}, prompt_dim {prompt_dim} of 8")
         self.image_size, grid = image_size, image_size // patch_size
         self.image_encoder = ImageEncoder(

@@ -237,6 +237,10 @@ def architecture(tensors: Mapping[str, Tensor], told: Mapping[str, Any]) -> Arch
     last = window if isinstance(window, int) else window[-1]
     side = arguments["patch_size"] * 2 ** (len(windows) - 1) * last
     image_size = told.get("image_size", (side, side))
+    if told.get("each_axis") and any(side % arguments["patch_size"] for side in image_size):
+        raise UserError(
+            f"image_size {image_size} is no multiple of the patch, {arguments['patch_size']}: timm leaves out the rest"
+        )
     if "trained_window" in told and "window_size" not in told:
         named = told["trained_window"]
         check_trained(windows, fitted_windows(image_size, arguments["patch_size"], len(windows), named))

@@ -150,10 +150,13 @@ def run_official(values: Mapping[str, Any], folder: Path) -> str:
         if target.exists():
             raise Wrong("a refused file is written all the same: out.safetensors")
         return "refused"
+    found, whole = load_file(target), bases.vit_from(bases.vit_tensors()).state_dict()
+    if found.keys() == whole.keys() and all(torch.equal(found[name], tensor) for name, tensor in whole.items()):
+        return "undamaged numbers"  # whatever the library makes of the file
     parts = read_by_library(folder / values["name"])
     tensors = bases.vit_tensors() if parts is None else max(parts.values(), key=len)
     wanted = bases.vit_from(tensors).state_dict()
-    assert_same_tensors(load_file(target), wanted, "a damaged file converted")
+    assert_same_tensors(found, wanted, "a damaged file converted")
     return "converted"
 
 

@@ -89,6 +89,8 @@ REFUSED = [
     (dinov2_of_transformers, ("num_attention_heads",), 0, "num_attention_heads in config.json is 0"),
     (swin_of_timm, ("model_args", "always_partition"), True, "always_partition in model_args in config.json is true"),
     (swin_of_timm, ("model_args", "norm_layer"), "rmsnorm", "norm_layer in model_args"),
+    (swin_of_timm, ("model_args", "img_size"), 31, "no multiple of the patch"),
+    (swin_of_timm, ("model_args", "window_size"), 3, "the bias tables are made for"),
     (swin_of_timm, ("model_args", "global_pool"), "max", 'global_pool in model_args in config.json is "max"'),
     (swin_of_timm, ("pretrained_cfg", "input_size"), [4, 32, 32], "4 colours, expected 3"),
     (swin_of_timm, ("model_args", "img_size"), [32], "img_size in model_args in config.json is"),
