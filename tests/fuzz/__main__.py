@@ -93,7 +93,7 @@ def table(runner: Runner) -> str:
 
 def again(places: list[Path], targets: dict[str, Target], as_json: bool) -> int:
     """Try kept cases again, each in a process of its own."""
-    files = [file for place in places for file in (sorted(place.glob("*.json")) if place.is_dir() else [place])]
+    files = [file for place in places for file in (sorted(place.rglob("*.json")) if place.is_dir() else [place])]
     cases = [Case.from_json(file.read_text("utf-8")) for file in files]
     with contextlib.redirect_stderr(io.StringIO()):
         for name in sorted({case.target for case in cases}):
