@@ -153,7 +153,7 @@ RIGHT = {
     **dict.fromkeys(("mean", "std"), [False, None, DELETED, "", [], {}]),  # open_clip: none of them at all
     **dict.fromkeys(("image_mean", "image_std"), [None, DELETED]),
     **dict.fromkeys(
-        (f"do_{what}" for what in ("convert_rgb", "resize", "rescale", "normalize", "center_crop")), [False]
+        (f"do_{what}" for what in ("convert_rgb", "resize", "rescale", "normalize", "center_crop")), [False, None]
     ),
     **dict.fromkeys(("size", "crop_size"), [5, 1, [1, 2]]),
     **dict.fromkeys(("shortest_edge", "height", "width"), [5, 1]),
