@@ -41,6 +41,7 @@ def read_zip(path: Path) -> tuple[str, Any]:
         budget = Budget(len(data))
         try:
             return _read_records(path, data, Records(path, data, budget), budget)
+        # NotImplementedError is zipfile's word for a newer archive version, encryption or a patch record.
         except (zipfile.BadZipFile, zlib.error, EOFError, struct.error, NotImplementedError, UnicodeError) as error:
             raise Damaged(plain(str(error)) or type(error).__name__) from None
 

@@ -87,12 +87,14 @@ def check_arguments(config: Settings, kind: str) -> Settings:
 
 
 def patch_size(config: Settings, arguments: Settings) -> dict[str, int]:
-    """The side of a patch that the arguments or, without one there, the architecture's name tells: timm resizes the
-    kernels of a file to it, we refuse them."""
+    """The side of a patch that the arguments tell, else the architecture's name; nothing where neither does.
+
+    timm resizes the kernels of a file to it. We do not: a file of other patches is refused.
+    """
+    if "patch_size" in arguments:
+        return {"patch_size": arguments.whole("patch_size")}
     named = re.search(r"patch([0-9]{1,3})(_|$)", architecture_name(config))
-    if "patch_size" in arguments or named is None:
-        return {"patch_size": arguments.whole("patch_size")} if "patch_size" in arguments else {}
-    return {"patch_size": int(named[1])}
+    return {"patch_size": int(named[1])} if named else {}
 
 
 def pretrained_cfg(config: Settings) -> Settings:
