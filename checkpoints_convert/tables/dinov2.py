@@ -207,6 +207,7 @@ def architecture(tensors: Mapping[str, Tensor], told: Mapping[str, Any]) -> Arch
             f"{positions} positions leave none for the class token, which is so beside registers, and there are no "
             "registers"
         )
+    check_sizes({"num_registers": 0 if registers is None else len(registers)}, told, ["num_registers"])
     second = "blocks.0.mlp.out_proj.weight" if swiglu else "blocks.0.mlp.fc2.weight"
     return "DINOv2", {
         "image_size": side * patch_size,
@@ -236,7 +237,11 @@ def from_config(config: Settings) -> dict[str, Any]:
         return {}
     config.expect("layer_norm_eps", 1e-6, why="in every DINOv2 it is so, as in ours")
     config.expect("hidden_act", "gelu", why="our DINOv2 has the exact GELU")
-    return {"num_heads": HEADS(config.get("num_attention_heads", 12), f"num_attention_heads in {config.where}")}
+    with_registers = config.get("model_type") == "dinov2_with_registers"
+    return {
+        "num_heads": HEADS(config.get("num_attention_heads", 12), f"num_attention_heads in {config.where}"),
+        "num_registers": config.whole("num_register_tokens", 4, least=0) if with_registers else 0,
+    }
 
 
 def from_timm(config: Settings) -> dict[str, Any]:
@@ -269,6 +274,7 @@ def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Setting
 TOLD: dict[str, Check] = {
     "architecture": text,
     "patch_size": whole,
+    "num_registers": partial(whole, least=0),
     "num_heads": HEADS,
     "position_offset": partial(number, above=-1, most=1),
     "antialias": truth,

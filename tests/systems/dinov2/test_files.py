@@ -1,7 +1,10 @@
 """DINOv2's files there and back, and the wrong ones."""
 
+import json
+
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from checkpoints_convert import build, export, load
 from checkpoints_convert.proof.compare import difference
@@ -155,3 +158,21 @@ def test_pixels_equal_the_hub_processors(size):
     theirs = BitImageProcessorPil(**{key: value for key, value in config.items() if key != "image_processor_type"})
     image = picture("RGB", *size)
     assert torch.equal(ours(image), torch.as_tensor(theirs(image)["pixel_values"][0]))
+
+
+@pytest.mark.parametrize("told, kept", [(4, False), (0, True)])
+def test_registers_that_the_config_and_the_tensors_do_not_both_have(told, kept, tmp_path):
+    """Without its registers the model has the names of one that never had any: the config beside knows."""
+    from transformers import Dinov2WithRegistersConfig, Dinov2WithRegistersModel
+
+    sizes = {"hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 3, "image_size": 28, "patch_size": 14}
+    Dinov2WithRegistersModel(Dinov2WithRegistersConfig(**sizes, num_register_tokens=4)).save_pretrained(tmp_path)
+    assert load(tmp_path).about["arguments"]["num_registers"] == 4
+    tensors = load_file(tmp_path / "model.safetensors")
+    if not kept:
+        del tensors["embeddings.register_tokens"]
+    save_file(tensors, tmp_path / "model.safetensors", {"format": "pt"})
+    config = json.loads((tmp_path / "config.json").read_text()) | {"num_register_tokens": told}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match="num_registers is told as"):
+        load(tmp_path)
