@@ -4,6 +4,7 @@ This process prepares everything once (imports, small models, files to damage) a
 of it, tries some cases, tells of each before and after, and ends.
 """
 
+import faulthandler
 import json
 import os
 import resource
@@ -174,6 +175,7 @@ def processor_time(pid: int) -> float:
 
 def child(target: Target, cases: Callable[[int], Case], numbers: Iterable[int], until: float, pipe: int) -> None:
     """In the child: try the cases of these numbers until the time is over."""
+    faulthandler.disable()  # a crash is told by the parent
     with suppress(ValueError, OSError):  # what a system does not have, it does not limit
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + ROOM, used + ROOM))
