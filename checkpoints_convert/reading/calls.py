@@ -21,23 +21,36 @@ NUMBERS = {"b1": "?", "i1": "b", "i2": "h", "i4": "i", "i8": "q", "u1": "B", "u2
 }
 
 
-def _tensor(storage: Any, offset: Any, shape: Any, stride: Any, *rest: Any) -> TensorSpec:
-    """`torch._utils._rebuild_tensor_v2` (and v1, which has fewer arguments): a tensor is a window on a storage."""
-    _not_turned(rest[2:3])
+def _tensor_v1(storage: Any, offset: Any, shape: Any, stride: Any) -> TensorSpec:
+    """`torch._utils._rebuild_tensor`: a tensor is a window on a storage."""
     return _window(storage, offset, shape, stride, None)
 
 
-def _tensor_v3(storage: Any, offset: Any, shape: Any, stride: Any, *rest: Any) -> TensorSpec:
+def _tensor_v2(
+    storage: Any, offset: Any, shape: Any, stride: Any, gradient: Any, hooks: Any, metadata: Any = None
+) -> TensorSpec:
+    """`torch._utils._rebuild_tensor_v2`. As many arguments as torch takes: of a damaged file one may be missing, and
+    the others then stand in wrong places."""
+    _only_marks(gradient, metadata)
+    return _window(storage, offset, shape, stride, None)
+
+
+def _tensor_v3(
+    storage: Any, offset: Any, shape: Any, stride: Any, gradient: Any, hooks: Any, dtype: Any, metadata: Any = None
+) -> TensorSpec:
     """`torch._utils._rebuild_tensor_v3`: the storage is bytes, the dtype is told."""
-    _not_turned(rest[3:4])
-    if len(rest) < 3 or not isinstance(rest[2], Name):
+    _only_marks(gradient, metadata)
+    if not isinstance(dtype, Name):
         raise Damaged("a tensor without a type of numbers")
-    return _window(storage, offset, shape, stride, rest[2].text)
+    return _window(storage, offset, shape, stride, dtype.text)
 
 
-def _not_turned(metadata: tuple[Any, ...]) -> None:
-    """Refuse the marks of a conjugated or negated tensor: its numbers are not those in the file."""
-    if any(item is not None and (not isinstance(item, dict) or any(item.values())) for item in metadata):
+def _only_marks(gradient: Any, metadata: Any) -> None:
+    """Refuse what is no mark of a gradient, as torch does, and the marks of a conjugated or negated tensor: its
+    numbers are not those in the file."""
+    if not isinstance(gradient, bool):
+        raise Damaged("a tensor whose mark of a gradient is neither true nor false")
+    if metadata is not None and (not isinstance(metadata, dict) or any(metadata.values())):
         raise Damaged("a conjugated or negated tensor")
 
 
@@ -85,10 +98,11 @@ def _from_type(function: Any, kind: Any, arguments: Any, state: Any) -> Any:
     return TENSORS[function.text](*arguments)
 
 
-def _same(tensor: Any, *rest: Any) -> TensorSpec:
-    """`torch._utils._rebuild_parameter` and its like: the tensor, without what was said about its gradient."""
+def _parameter(tensor: Any, gradient: Any = True) -> TensorSpec:
+    """`torch.nn.Parameter`: the tensor, without what was said about its gradient."""
     if not isinstance(tensor, TensorSpec):
         raise Damaged("a parameter without a tensor")
+    _only_marks(gradient, None)
     return tensor
 
 
@@ -164,12 +178,12 @@ def _number(kind: Any, data: Any) -> int | float | bool:
 
 
 TENSORS: dict[str, Callable[..., Any]] = {
-    "torch._utils._rebuild_tensor": _tensor,
-    "torch._utils._rebuild_tensor_v2": _tensor,
+    "torch._utils._rebuild_tensor": _tensor_v1,
+    "torch._utils._rebuild_tensor_v2": _tensor_v2,
     "torch._utils._rebuild_tensor_v3": _tensor_v3,
-    "torch._utils._rebuild_parameter": _same,
-    "torch._utils._rebuild_parameter_with_state": _same,
-    "torch.nn.parameter.Parameter": _same,
+    "torch._utils._rebuild_parameter": lambda tensor, gradient, hooks: _parameter(tensor, gradient),
+    "torch._utils._rebuild_parameter_with_state": lambda tensor, gradient, hooks, state: _parameter(tensor, gradient),
+    "torch.nn.parameter.Parameter": _parameter,
 }
 BUILTINS: dict[str, Callable[..., Any]] = {
     "set": lambda items=(): set(plain_keys(_listed(items))),
@@ -192,9 +206,8 @@ CALLS: dict[str, Callable[..., Any]] = {
     "numpy._core.multiarray.scalar": _number,
 }
 TORCHSCRIPT_CALLS: dict[str, Callable[..., Any]] = {
-    f"torch.jit._pickle.{name}": lambda values, *rest: values
-    for name in ("build_intlist", "build_tensorlist", "build_doublelist", "build_boollist", "restore_type_tag")
-}
+    f"torch.jit._pickle.build_{kind}list": lambda values: values for kind in ("int", "tensor", "double", "bool")
+} | {"torch.jit._pickle.restore_type_tag": lambda value, kind: value}
 # Names that may be mentioned as values: storage and tensor classes, dtypes, layouts. They stay text.
 MENTIONED = re.compile(
     r"torch\.((cuda\.)?[A-Z][A-Za-z0-9]*Storage|storage\.\w*Storage|Tensor|strided|bool|"

@@ -3,6 +3,8 @@
 import math
 import pickle
 import struct
+from importlib import import_module
+from inspect import Parameter, signature
 
 import pytest
 
@@ -241,6 +243,35 @@ class TestNonsense:
             read(plain + fine + b"tR.")
         for bad in (TURNED, text("conj"), b"K\x01"):
             ends_badly(plain + bad + b"tR.", "conjugated")
+
+    @pytest.mark.parametrize(
+        "name, rest, count, most",
+        [
+            ("torch._utils._rebuild_tensor", [], 4, 4),
+            ("torch._utils._rebuild_tensor_v2", [b"\x89", b"}", b"N"], 6, 7),
+            ("torch._utils._rebuild_tensor_v3", [b"\x89", b"}", SCALAR, b"N"], 7, 8),
+            ("torch._utils._rebuild_parameter", [b"\x88", b"}"], 3, 3),
+            ("torch.nn.parameter.Parameter", [b"\x88"], 1, 2),
+            ("torch._utils._rebuild_parameter_with_state", [b"\x88", b"}", b"}"], 4, 4),
+        ],
+    )  # fmt: skip
+    def test_as_many_arguments_as_torch_takes(self, name, rest, count, most):
+        """Each one too few leaves the others in wrong places: the tensor would be another window."""
+        first = [tensor()] if "aram" in name else [storage(), b"K\x00", b"(K\x01t", b"(K\x01t"]
+        given = [*first, *rest]
+        for number in range(len(given) + 1):
+            program = call(name, b"".join(given[:number])) + b"."
+            if count <= number <= most:
+                assert isinstance(read(program), TensorSpec)
+            else:
+                ends_badly(program)
+        ends_badly(call(name, b"".join(given) + b"N") + b".")
+        function = getattr(import_module(name.rpartition(".")[0]), name.rpartition(".")[2])
+        taken = signature(function).parameters.values()
+        needed = sum(one.default is Parameter.empty for one in taken)
+        assert (max(needed, 1), len(taken)) == (count, most)
+        for gradient in (b"N", b"K\x01", b"(t") if rest else ():
+            ends_badly(call(name, b"".join([*first, gradient, *rest[1:]])) + b".", "neither true nor false")
 
     def test_a_tensor_with_attributes(self):
         head = b"ctorch._tensor\n_rebuild_from_type_v2\n("
