@@ -98,19 +98,34 @@ def _make(path: Path) -> tuple[int, Path]:
 
 @contextmanager
 def _ending_in_order() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the program by an exception while the block runs, unless it has its own answer to them."""
+    """SIGTERM and SIGHUP end the program by an exception while the block runs, unless it has its own answer to them.
+
+    None is lost: one that comes while the old answers are put back is held until they are (Python forgets a signal
+    whose answer is taken away before its turn), and where somebody swallowed the exception, it is raised again.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     ours = [number for number in ENDINGS if signal.getsignal(number) is signal.SIG_DFL]
+    came: list[int] = []
+    inside = True
+
+    def answer(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        if inside:
+            raise SystemExit(128 + number)
+
     for number in ours:
-        signal.signal(number, _leave)
+        signal.signal(number, answer)
     try:
         yield
     finally:
+        inside = False
+        masks = hasattr(signal, "pthread_sigmask")  # Windows has none
+        held = signal.pthread_sigmask(signal.SIG_BLOCK, ours) if masks else set()
         for number in ours:
             signal.signal(number, signal.SIG_DFL)
-
-
-def _leave(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(128 + number)
+        if masks:
+            signal.pthread_sigmask(signal.SIG_SETMASK, held)
+    if came:
+        raise SystemExit(128 + came[0])

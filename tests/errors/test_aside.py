@@ -105,6 +105,43 @@ def test_ended_by_a_signal(tmp_path, writer, number):
     assert left(tmp_path) == []
 
 
+SWALLOWED = """
+import os, signal, sys
+from minimodels.errors.aside import write_aside
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+with write_aside(sys.argv[1]) as aside:
+    aside.write_text("whole")
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    except SystemExit:
+        pass  # as Python does where a finalizer runs
+print("went on")
+"""
+BETWEEN = """
+import os, signal, sys
+from minimodels.errors.aside import write_aside
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+put = signal.signal
+def late(number, answer):
+    if answer is signal.SIG_DFL and number == signal.SIGTERM:
+        os.kill(os.getpid(), number)
+    return put(number, answer)
+signal.signal = late
+with write_aside(sys.argv[1]) as aside:
+    aside.write_text("whole")
+print("went on")
+"""
+
+
+@posix
+@pytest.mark.parametrize("program, code", [(SWALLOWED, 128 + signal.SIGTERM), (BETWEEN, -signal.SIGTERM)])
+def test_no_signal_is_lost(tmp_path, program, code):
+    """Neither where somebody swallows the exception nor while the old answers are put back. The file is whole."""
+    path = tmp_path / "a.txt"
+    run = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True)
+    assert (run.returncode, run.stdout) == (code, "") and path.read_text() == "whole" and left(tmp_path) == ["a.txt"]
+
+
 @posix
 def test_an_ignored_signal_ends_nothing(tmp_path, writer):
     """nohup: the program goes on writing."""
