@@ -21,6 +21,7 @@ from typing import Any
 from tests.fuzz.cases import Case, Target
 from tests.fuzz.judge import Verdict, judge
 
+LANE = 1_000_000_000  # cases of a target that one child tries at a time; a second beside it has others
 BATCH = 8.0  # seconds after which a child ends and another begins, with clean memory
 ROOM = 6 << 30  # bytes of address space that a child may take beyond what it began with
 PATIENCE = 45.0  # seconds without an answer, whatever the child does: it may wait for something that never comes
@@ -44,6 +45,7 @@ class Slot:
     pipe: int
     cases: Callable[[int], Case]
     began: float
+    lane: int = 0
     number: int | None = None
     since: float = 0.0
     spent: float = 0.0
@@ -74,7 +76,7 @@ class Runner:
     def __init__(self, targets: Sequence[Target], seed: str, found: Found, workers: int = 2):
         self.targets, self.seed, self.found, self.workers = list(targets), seed, found, workers
         self.tallies = {target.name: Tally() for target in targets}
-        self.next = {target.name: 0 for target in targets}
+        self.next: dict[tuple[str, int], int] = {}  # of each target and lane: the number of the next case
         self.slots: list[Slot] = []
 
     def run(self, seconds: float) -> None:
@@ -98,12 +100,14 @@ class Runner:
             return (self.tallies[target.name].seconds + BATCH * busy[target.name]) / target.share
 
         target = min(self.targets, key=had)
-        first = self.next[target.name]
-        self.next[target.name] += 100_000  # a child never tries as many
+        lane = min({*range(self.workers)} - {slot.lane for slot in self.slots if slot.target is target})
+        first = self.next.setdefault((target.name, lane), lane * LANE)
         until = min(end, time.monotonic() + BATCH)
-        self.fork(target, lambda number: target.case(self.seed, number), range(first, first + 100_000), until)
+        self.fork(target, lambda number: target.case(self.seed, number), range(first, first + LANE), until, lane)
 
-    def fork(self, target: Target, cases: Callable[[int], Case], numbers: Iterable[int], until: float) -> None:
+    def fork(
+        self, target: Target, cases: Callable[[int], Case], numbers: Iterable[int], until: float, lane: int = 0
+    ) -> None:
         """A child that tries these cases."""
         reading, writing = os.pipe()
         pid = os.fork()
@@ -116,7 +120,7 @@ class Runner:
             finally:
                 os._exit(code)
         os.close(writing)
-        self.slots.append(Slot(target, pid, reading, cases, time.monotonic(), since=time.monotonic()))
+        self.slots.append(Slot(target, pid, reading, cases, time.monotonic(), lane, since=time.monotonic()))
 
     def listen(self) -> None:
         """Read what children tell; end those that hang, bury those that ended."""
@@ -143,6 +147,8 @@ class Runner:
     def take(self, slot: Slot, verdict: Verdict) -> None:
         """Count a verdict, and tell of a finding."""
         number, slot.number = slot.number, None
+        if number is not None:
+            self.next[slot.target.name, slot.lane] = number + 1
         tally = self.tallies[slot.target.name]
         tally.tries += 1
         tally.kinds[verdict.kind] += 1

@@ -80,15 +80,15 @@ def test_a_planted_fault_is_seen(run, kind):
 
 
 @pytest.mark.parametrize(
-    "run, kind",
+    "run, kind, patience",
     [
-        (lambda values, folder: time.sleep(100), "hang"),
-        (lambda values, folder: os.kill(os.getpid(), signal.SIGSEGV), "crash"),
-        (takes_memory, "memory"),
+        (lambda values, folder: time.sleep(100), "hang", 0.5),
+        (lambda values, folder: os.kill(os.getpid(), signal.SIGSEGV), "crash", 60),
+        (takes_memory, "memory", 60),
     ],
 )
-def test_what_a_process_does_not_survive(run, kind, monkeypatch):
-    monkeypatch.setattr("tests.fuzz.runner.PATIENCE", 0.5)
+def test_what_a_process_does_not_survive(run, kind, patience, monkeypatch):
+    monkeypatch.setattr("tests.fuzz.runner.PATIENCE", patience)
     planted = target(run)
     assert [verdict.kind for verdict in replay([Case("planted")], {"planted": planted})] == [kind]
 
@@ -161,3 +161,18 @@ def test_how_a_command_may_end():
     assert command(lambda words: print("note: n\nerror: no", file=sys.stderr) or 2)[0] == 2
     with pytest.raises(UnicodeEncodeError):
         command(lambda words: print("\ud800"))
+
+
+def test_a_longer_run_tries_the_cases_of_a_shorter_one_and_more(monkeypatch):
+    """However fast the machine is: a child goes on where the one before it ended, also one that was killed."""
+
+    def run(values, folder):
+        if values["number"] < 0.01:
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise Wrong("seen")
+
+    monkeypatch.setattr("tests.fuzz.runner.BATCH", 0.2)
+    found, planted = [], target(run)
+    runner = Runner([planted], "7", lambda case, verdict: found.append(case), workers=1)
+    runner.run(2.0)
+    assert len(found) > 100 and found == [planted.case("7", number) for number in range(len(found))]
