@@ -253,7 +253,8 @@ class PromptEncoder(nn.Module):
 
     def encode_grid(self) -> Float[Tensor, "tokens dim"]:
         """The places of the image tokens (h w, C), the middle of each patch, in the same code as clicks."""
-        middle = (torch.arange(self.grid, device=self.frequencies.device).double() + 0.5) / self.grid
+        exact = torch.promote_types(self.frequencies.dtype, torch.float32)
+        middle = (torch.arange(self.grid, device=self.frequencies.device, dtype=exact) + 0.5) / self.grid
         y, x = torch.meshgrid(middle, middle, indexing="ij")
         return rearrange(self.encode_positions(torch.stack([x, y], dim=-1)), "h w c -> (h w) c")
 

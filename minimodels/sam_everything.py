@@ -60,9 +60,10 @@ def near_crop_edge(
 ) -> Bool[Tensor, "masks"]:
     """Whether a box (in the crop's own pixels) ends near an edge of its crop that is no edge of the picture."""
     height, width = size
-    crop_edges = torch.tensor(crop, dtype=torch.float64, device=boxes.device)
-    picture_edges = torch.tensor([0, 0, width, height], dtype=torch.float64, device=boxes.device)
-    boxes = boxes.double() + crop_edges[[0, 1, 0, 1]]
+    exact = torch.promote_types(boxes.dtype, torch.float32)  # of pixels
+    crop_edges = torch.tensor(crop, dtype=exact, device=boxes.device)
+    picture_edges = torch.tensor([0, 0, width, height], dtype=exact, device=boxes.device)
+    boxes = boxes + crop_edges[[0, 1, 0, 1]]
     near_crop, near_picture = ((boxes - edges).abs() <= NEAR for edges in (crop_edges, picture_edges))
     return (near_crop & ~near_picture).any(dim=1)
 

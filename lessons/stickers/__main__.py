@@ -1,11 +1,13 @@
 """`python -m lessons.stickers`: look at Sticker World, draw its sheet again, see what shortcuts score on it."""
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
 from minimodels.errors import UserError
 from minimodels.errors.aside import write_aside
+from minimodels.terminal.parser import whole_number
 
 from . import baselines, refer, sheet
 from .contact import contact_sheet
@@ -33,6 +35,15 @@ def shortcuts(arguments: argparse.Namespace) -> None:
             print(f"{kind + (', hard' if hard else ''):22}" + "".join(f"{share:22.1%}" for share in right))
 
 
+def scene(text: str) -> int:
+    """A type for argparse: the number of a scene."""
+    if not re.fullmatch("[0-9]{1,11}", text):
+        raise argparse.ArgumentTypeError(
+            f"{text[:20]!r} is not the number of a scene: a whole number of at most 11 digits"
+        )
+    return int(text)
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m lessons.stickers", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -43,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
         "-o", "--out", type=Path, default=Path("contact.png"), help="file to write (default contact.png)"
     )
     command.add_argument("--split", choices=list(SPLITS), default="train")
-    command.add_argument("--start", type=int, default=0, help="number of the first scene (default 0)")
+    command.add_argument("--start", type=scene, default=0, help="number of the first scene (default 0)")
     command.set_defaults(run=contact)
     command = commands.add_parser("sheet", help="render sheet.png again from the Noto Color Emoji font")
     command.add_argument("--font", help="path of NotoColorEmoji.ttf (default: where systems keep it)")
@@ -54,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
     command = commands.add_parser(
         "shortcuts", help="what chance, colour and half-read sentences score on referring expressions"
     )
-    command.add_argument("--count", type=int, default=300, help="expressions of each kind (default 300)")
+    command.add_argument("--count", type=whole_number, default=300, help="expressions of each kind (default 300)")
     command.set_defaults(run=shortcuts)
     chosen = parser.parse_args(arguments)
     try:

@@ -102,7 +102,7 @@ def classify(model: DualEncoder, image: Image.Image, labels: Float[Tensor, "labe
     """Probabilities and cosines of all labels (unit vectors, L, E) for one picture."""
     pixels = model.preprocess(image)[None].to(labels.device, labels.dtype)  # type: ignore[operator]  # (1, 3, H, W)
     cosine = F.normalize(model.encode_image(pixels), dim=-1) @ labels.T  # (1, L)
-    shares = (model.logit_scale.exp() * cosine).double().softmax(dim=-1)
+    shares = (model.logit_scale.exp() * cosine).cpu().double().softmax(dim=-1)
     return [shares[0].tolist(), cosine[0].tolist()]
 
 

@@ -249,3 +249,13 @@ def test_command_line(tmp_path, capsys):
     assert command.main(["sheet", "--font", str(tmp_path / "no.ttf"), "-o", str(tmp_path / "x.png")]) == 2
     assert "no Noto Color Emoji font" in capsys.readouterr().err
     assert not (tmp_path / "x.png").exists()
+
+
+@pytest.mark.parametrize(
+    "words", [["contact", "--start", "-1"], ["contact", "--start", "9" * 12], ["shortcuts", "--count", "0"]]
+)
+def test_numbers_of_scenes_are_checked(words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as caught:
+        command.main(words)
+    assert caught.value.code == 2 and "whole number" in capsys.readouterr().err and not [*tmp_path.iterdir()]
