@@ -45,7 +45,7 @@ WEIGHTS = (
     "open_clip_pytorch_model.bin",
 )
 SETTINGS = ("config", "preprocessor_config", "open_clip_config", "tokenizer_config")
-VOCABULARIES = ("vocab.txt", "tokenizer.json")  # read by whom they concern
+VOCABULARIES = ("vocab.txt", "tokenizer.json", "vocab.json")  # read by whom they concern
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 INDEX = ".index.json"  # how the name of a list of shards ends
 MOST_TENSORS = 100_000
@@ -63,7 +63,7 @@ class Checkpoint(Mapping[str, Tensor]):
         parts: every dictionary of tensors by its name in the file ("model", "bert_model" ...), `tensors` among them.
         extras: everything that is not a tensor of a part: "args" (an argparse.Namespace is a plain dictionary),
             "epoch", and "config", "preprocessor_config", "open_clip_config", "tokenizer_config" for the JSON files
-            beside weights with a library's name, "vocabulary" for the path of a vocab.txt or tokenizer.json beside.
+            beside weights with a library's name, "vocabulary" for the path of a vocabulary beside (`VOCABULARIES`).
         metadata: the text metadata of a safetensors file.
         kind: "safetensors", "torch", "torch_legacy" or "torchscript".
         path: the file, folder or index.

@@ -249,6 +249,7 @@ def another_tokenizer(vocab_size: int, format_name: str, beside: Settings) -> st
 
 
 def openai_vocabulary(path: Path) -> bool:
-    """Whether a tokenizer.json has OpenAI's pieces, in OpenAI's order: each merge is one, in the order of merging."""
-    model = Settings(read_json(path), str(path)).inside("model")
-    return bool(model.get("vocab") == BytePairTokenizer.clip().ids)
+    """Whether a tokenizer.json or vocab.json has OpenAI's pieces, in its order: each merge is one."""
+    whole = Settings(read_json(path), str(path))
+    found = dict(whole) if path.name == "vocab.json" else whole.inside("model").get("vocab")
+    return bool(found == BytePairTokenizer.clip().ids)

@@ -297,17 +297,21 @@ class TestTokenizers:
         with pytest.raises(UserError, match=words):
             model.tokenize("a cat")
 
-    def test_a_tokenizer_json_beside(self, tmp_path):
-        """transformers' files: the vocabulary is OpenAI's, in its order, or there is no tokenizer."""
+    @pytest.mark.parametrize("name", ["tokenizer.json", "vocab.json"])
+    def test_a_vocabulary_beside(self, name, tmp_path):
+        """transformers' files, new and old: the vocabulary is OpenAI's, in its order, or there is no tokenizer."""
         reference = reference_named("CLIP ViT", "transformers")
         sizes = {**reference.tiny, "text": {**reference.tiny["text"], "vocab_size": 49408, "hidden_size": 8}}
         redraw_all(reference.build(**sizes)).save_pretrained(tmp_path)
         ids = dict(clip_configs.BytePairTokenizer.clip().ids)
-        (tmp_path / "tokenizer.json").write_text(json.dumps({"model": {"type": "BPE", "vocab": ids}}))
-        assert load(tmp_path).tokenize("a cat")[0, 1] == 320
-        ids["cat</w>"], ids["dog</w>"] = ids["dog</w>"], ids["cat</w>"]
-        (tmp_path / "tokenizer.json").write_text(json.dumps({"model": {"type": "BPE", "vocab": ids}}))
-        with pytest.raises(UserError, match="tokenizer.json beside the weights has another vocabulary"):
+        for right in (True, False):
+            if not right:
+                ids["cat</w>"], ids["dog</w>"] = ids["dog</w>"], ids["cat</w>"]
+            content = ids if name == "vocab.json" else {"model": {"type": "BPE", "vocab": ids}}
+            (tmp_path / name).write_text(json.dumps(content))
+            if right:
+                assert load(tmp_path).tokenize("a cat")[0, 1] == 320
+        with pytest.raises(UserError, match=f"{name} beside the weights has another vocabulary"):
             load(tmp_path).tokenize("a cat")
 
 
