@@ -31,7 +31,7 @@ class ViT(nn.Module):
         qkv_bias: whether q, k and v have a bias.
         norm_eps: epsilon of every LayerNorm.
         antialias: how positions are resized: True as timm does (smoothed, in float32 whatever the model's dtype), False
-            as transformers.
+            as transformers, which takes every table for a square one; here an oblong grid stays oblong.
 
     Raises:
         UserError: `image_size` is not a multiple of `patch_size`, or there is neither a class token nor mean pooling.
