@@ -234,7 +234,8 @@ def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Setting
     """Preprocessing and tokenizer, as the configs of the format's own library say beside the weights, else OpenAI's."""
     openclip = beside.inside("open_clip_config")
     if "preprocessor_config" in beside and not (openclip and format_name.startswith("open_clip")):
-        about = preprocess_to_dict(TransformersPreprocess.from_config(beside.inside("preprocessor_config")))
+        config = beside.inside("preprocessor_config")
+        about = preprocess_to_dict(TransformersPreprocess.from_config(config, usual="CLIP"))
     else:
         about = preprocess_to_dict(clip_configs.open_clip_preprocess(openclip, arguments["image_size"]))
     return {"preprocess": about, "tokenizer": clip_configs.tokenizer(arguments, format_name, beside)}

@@ -262,7 +262,7 @@ def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Setting
         if config.text("image_processor_type", "").startswith("BitImageProcessor"):  # CLIP's by another name
             named = {"image_processor_type": "CLIPImageProcessor", **dict.fromkeys(config.nulls)}
             config = Settings({**config, **named}, config.where)
-        return {"preprocess": preprocess_to_dict(TransformersPreprocess.from_config(config))}
+        return {"preprocess": preprocess_to_dict(TransformersPreprocess.from_config(config, usual="CLIP"))}
     config = beside.inside("config")
     if format_name == "timm" and timm.architecture_name(config):
         return timm.preprocess(config, (arguments["image_size"],) * 2, {})

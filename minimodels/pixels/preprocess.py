@@ -177,18 +177,17 @@ class TransformersPreprocess:
         return pixels if self.mean is None or self.std is None else normalize(pixels, self.mean, self.std)
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> "TransformersPreprocess":
+    def from_config(cls, config: Mapping[str, Any], usual: str = "ViT") -> "TransformersPreprocess":
         """Read the content of a preprocessor_config.json, new or old style, of a CLIP or ViT image processor.
 
+        `usual` is the processor ("CLIP" or "ViT") that transformers takes for the model where the config names none.
         A step (`do_resize` ...) whose value is null is left out, as transformers does.
 
         Raises:
             UserError: another kind of processor, or a setting this class does not have.
         """
         given = Settings(config, "preprocessor_config.json")
-        kind = given.text("image_processor_type", "") or given.text("feature_extractor_type", "")
-        if not kind:
-            kind = "CLIP" if "crop_size" in given else "ViT"
+        kind = given.text("image_processor_type", "") or given.text("feature_extractor_type", "") or usual
         known = next((name for name in TRANSFORMERS_DEFAULTS if kind.startswith(name)), None)
         if known is None or given.truth("do_pad", False):
             raise UserError(

@@ -156,7 +156,7 @@ def test_official_configs():
     vit |= {"feature_extractor_type": "ViTFeatureExtractor", "size": 224}
     expected = TransformersPreprocess((224, 224), None, 2, mean=HALF, std=HALF, convert_rgb=False)
     assert TransformersPreprocess.from_config(vit) == expected
-    assert TransformersPreprocess.from_config({"size": 224, "resample": 2}) == expected
+    assert TransformersPreprocess.from_config({"size": 224, "resample": 2, "crop_size": 9}) == expected
 
 
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
@@ -332,7 +332,7 @@ def test_settings_that_make_no_sense():
         ({"crop_size": 224, "image_mean": [0.5]}, "expected a list of 3 numbers"),
     ]:
         with pytest.raises(UserError, match=word):
-            TransformersPreprocess.from_config(config)
+            TransformersPreprocess.from_config(config, usual="CLIP")
 
 
 @pytest.mark.parametrize("kind", [CLIPPreprocess, TimmPreprocess, TransformersPreprocess, PaddedPreprocess,
