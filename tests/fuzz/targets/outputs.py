@@ -109,15 +109,20 @@ def run_killed(values: Mapping[str, Any], folder: Path) -> str:
 
 def end_a_writer(path: Path, model: Any, about: dict[str, Any], values: Mapping[str, Any]) -> None:
     """A process that writes again and again, ended in the middle."""
+    ready, told = os.pipe()
     pid = os.fork()
     if pid == 0:
-        for number in (signal.SIGTERM, signal.SIGHUP):  # whoever started this run may ignore them
-            signal.signal(number, signal.SIG_DFL)
         try:
+            for number in (signal.SIGTERM, signal.SIGHUP):  # whoever started this run may ignore them
+                signal.signal(number, signal.SIG_DFL)
+            os.write(told, b"x")
             while True:
                 models.save(path, model, about)
         finally:
             os._exit(0)
+    os.read(ready, 1)
+    for end in (ready, told):
+        os.close(end)
     time.sleep(0.005 + values["after"])
     os.kill(pid, getattr(signal, values["signal"]))
     os.waitpid(pid, 0)
