@@ -1,0 +1,100 @@
+"""A CLIP of two ready encoders: pictures by a ViT or ResNet, texts by DistilBERT, two small heads (lesson 3.13).
+
+After github.com/moein-shariatnia/OpenAI-CLIP, a teaching model without a paper. It differs from CLIP (Radford et al.
+2021) in three ways: the encoders were trained before, a head of two layers leads from each to the shared space, and the
+loss has soft targets: pairs that look or read alike may share the answer.
+
+Notation: B pairs    N tokens    D encoder width    E embed_dim, the space both heads share    H W pixels
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from minimodels.bert import BERT
+from minimodels.resnet import ResNet
+from minimodels.vit import ViT
+
+
+class ProjectionHead(nn.Module):
+    """Two layers with a shortcut around the second, then a LayerNorm.
+
+    The shortcut starts before the GELU. At the start of training the norm makes every embedding sqrt(E) long.
+    """
+
+    def __init__(self, width: int, embed_dim: int, dropout: float = 0.1):
+        super().__init__()
+        self.fc1 = nn.Linear(width, embed_dim)
+        self.fc2 = nn.Linear(embed_dim, embed_dim)
+        self.dropout = nn.Dropout(dropout)
+        self.norm = nn.LayerNorm(embed_dim)
+
+    def forward(self, features: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch embed_dim"]:
+        projected = self.fc1(features)  # (B, E)
+        return self.norm(projected + self.dropout(self.fc2(F.gelu(projected))))
+
+
+class ProjectedCLIP(nn.Module):
+    """Two encoders of the house without their heads, and a projection head each.
+
+    Args:
+        image_encoder: a `ViT` or `ResNet` with `num_classes=0`: pictures (B, 3, H, W) -> features (B, D).
+        text_encoder: a `BERT`, in the original a DistilBERT (`token_types=0`).
+        image_width, text_width: D of each encoder.
+        embed_dim: E. dropout: in both heads, during training alone.
+        temperature: a plain number, not learned.
+    """
+
+    def __init__(
+        self,
+        image_encoder: ViT | ResNet,
+        text_encoder: BERT,
+        *,
+        image_width: int = 2048,
+        text_width: int = 768,
+        embed_dim: int = 256,
+        dropout: float = 0.1,
+        temperature: float = 1.0,
+    ):
+        super().__init__()
+        self.image_encoder, self.text_encoder = image_encoder, text_encoder
+        self.image_head = ProjectionHead(image_width, embed_dim, dropout)
+        self.text_head = ProjectionHead(text_width, embed_dim, dropout)
+        self.temperature = temperature
+
+    def encode_image(self, image: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch embed_dim"]:
+        """Image embeddings (B, E): not normalised in training, by the reader in a search."""
+        return self.image_head(self.image_encoder(image))
+
+    def encode_text(
+        self, ids: Int[Tensor, "batch tokens"], mask: Bool[Tensor, "batch tokens"] | Int[Tensor, "batch tokens"] | None
+    ) -> Float[Tensor, "batch embed_dim"]:
+        """Text embeddings (B, E) of the token [CLS]; `mask` is 0 at the padding."""
+        return self.text_head(self.text_encoder(ids, mask)[:, 0])
+
+
+def soft_target_loss(
+    image: Float[Tensor, "batch embed_dim"], text: Float[Tensor, "batch embed_dim"], temperature: float = 1.0
+) -> Float[Tensor, ""]:
+    """Cross entropy against targets that are soft: as alike as the pictures and the texts are among themselves.
+
+    As released, with two oddities: the targets' similarities are multiplied by the temperature where the logits are
+    divided, and the pictures' half takes the targets transposed, whose rows no longer sum to one. Gradients flow
+    through the targets.
+    """
+    logits = text @ image.T / temperature  # (B, B), a row a text
+    alike = (image @ image.T + text @ text.T) / 2  # (B, B)
+    targets = (alike * temperature).softmax(dim=-1)  # each row sums to one
+    of_texts = F.cross_entropy(logits, targets)
+    of_images = F.cross_entropy(logits.T, targets.T)  # each column of the targets' rows: no distribution
+    return (of_texts + of_images) / 2
+
+
+def clip_loss(
+    image: Float[Tensor, "batch embed_dim"], text: Float[Tensor, "batch embed_dim"], temperature: float = 0.07
+) -> Float[Tensor, ""]:
+    """CLIP's own loss (Radford et al. 2021, figure 3): cosines, and the pair alone is right."""
+    logits = F.normalize(text, dim=-1) @ F.normalize(image, dim=-1).T / temperature  # (B, B)
+    own = torch.arange(len(logits), device=logits.device)  # the n-th text belongs to the n-th picture
+    return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
