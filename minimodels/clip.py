@@ -160,7 +160,7 @@ class TextTower(nn.Module):
 class DualEncoder(nn.Module):
     """Two towers and one number, the learned scale of their cosine (section 2.3, figure 3). Subclasses say which."""
 
-    def __init__(self, image_tower: nn.Module, text_tower: TextTower):
+    def __init__(self, image_tower: nn.Module, text_tower: nn.Module):
         super().__init__()
         self.image_tower = image_tower
         self.text_tower = text_tower
@@ -199,6 +199,7 @@ class CLIP(DualEncoder):
     """
 
     image_tower: ImageTower
+    text_tower: TextTower
 
     def __init__(
         self,

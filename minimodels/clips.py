@@ -46,7 +46,7 @@ class MeanPooledTower(ImageTower):
             depth=0,
             num_heads=num_heads,
         )
-        self.norm_pre = nn.Identity()  # CLIP normalises here
+        self.norm_pre = nn.Identity()  # type: ignore[assignment]  # CLIP normalises here
         self.blocks = make_blocks(width, depth, num_heads, mlp_dim, norm_eps, tanh_gelu=False)  # CLIP: QuickGELU
         self.norm_post = nn.LayerNorm(width, eps=norm_eps)
 
