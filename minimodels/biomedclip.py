@@ -60,3 +60,8 @@ class BiomedCLIP(DualEncoder):
 
     def __init__(self, vit: ViT, bert: BERT, *, embed_dim: int = 512, pad: int = 0):
         super().__init__(ProjectedViT(vit, embed_dim), ProjectedBERT(bert, embed_dim, pad))
+        self.pad = pad
+
+    def trim(self, ids: Int[Tensor, "texts context"]) -> Int[Tensor, "texts tokens"]:
+        """The columns up to the longest text: no token sees the padding, so cutting it off changes nothing."""
+        return ids[:, : int((ids != self.pad).sum(dim=1).max())] if ids.numel() else ids

@@ -174,6 +174,10 @@ class DualEncoder(nn.Module):
         """Text embeddings (T, E), not normalised."""
         return self.text_tower(ids)
 
+    def trim(self, ids: Int[Tensor, "texts context"]) -> Int[Tensor, "texts tokens"]:
+        """The columns of ids that can change an answer: all, unless a subclass knows better."""
+        return ids
+
     def forward(
         self, image: Float[Tensor, "batch 3 height width"], ids: Int[Tensor, "texts tokens"]
     ) -> Float[Tensor, "batch texts"]:
@@ -241,6 +245,10 @@ class CLIP(DualEncoder):
                 quick_gelu=quick_gelu,
             ),
         )
+
+    def trim(self, ids: Int[Tensor, "texts context"]) -> Int[Tensor, "texts tokens"]:
+        """See the function `trim`."""
+        return trim(ids)
 
 
 def make_blocks(

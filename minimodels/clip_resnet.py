@@ -10,10 +10,10 @@ Notation: B batch    C channels    H W pixels    h w feature map    N = h w    E
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from minimodels.clip import DualEncoder, TextTower
+from minimodels.clip import DualEncoder, TextTower, trim
 from minimodels.errors import UserError
 
 EXPANSION = 4  # a bottleneck's output is four times as wide as its 3x3 convolution
@@ -189,3 +189,7 @@ class CLIPResNet(DualEncoder):
                 quick_gelu=quick_gelu,
             ),
         )
+
+    def trim(self, ids: Int[Tensor, "texts context"]) -> Int[Tensor, "texts tokens"]:
+        """See `minimodels.clip.trim`."""
+        return trim(ids)

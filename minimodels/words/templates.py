@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from minimodels.clip import DualEncoder, trim
+from minimodels.clip import DualEncoder
 from minimodels.errors import UserError
 
 STICKERS = ("{a}", "a small {}", "a big {}")  # as the captions of Sticker World speak
@@ -72,6 +72,6 @@ def label_embeddings(
     """
     texts = [fill(template, label) for label in labels for template in templates]
     device = model.logit_scale.device
-    ids = [trim(part).to(device) for part in model.tokenize(texts, truncate=True).split(piece)]  # type: ignore[operator]
+    ids = [model.trim(part).to(device) for part in model.tokenize(texts, truncate=True).split(piece)]  # type: ignore[operator]
     vectors = torch.cat([F.normalize(model.encode_text(part), dim=-1) for part in ids])  # (L * templates, E)
     return F.normalize(vectors.unflatten(0, (len(labels), len(templates))).mean(dim=1), dim=-1)  # (L, E)
