@@ -42,10 +42,14 @@ CLIP_NUM_MERGES = 49152 - 256 - 2  # OpenAI's own sum: 48,894 of the 262,144 mer
 MAX_CACHED_WORDS = 100_000
 
 
+def repair_text(text: str) -> str:
+    """Repair wrongly decoded text, resolve html entities (twice: "&amp;amp;"), collapse white space."""
+    return " ".join(html.unescape(html.unescape(ftfy.fix_text(text))).split())
+
+
 def clean_text(text: str) -> str:
-    """Repair wrongly decoded text, resolve html entities (twice: "&amp;amp;"), collapse white space, lower the case."""
-    text = html.unescape(html.unescape(ftfy.fix_text(text)))
-    return " ".join(text.split()).lower()
+    """The same, in lower case."""
+    return repair_text(text).lower()
 
 
 def split_words(text: str, special_tokens: Sequence[str] = ()) -> list[str]:

@@ -1,0 +1,87 @@
+"""WordPiece rows as CLIP's relatives read them: of one length, ids alone, the text cleaned as CLIP cleans it.
+
+Three ways to frame the same pieces (lesson 3.7), as open_clip has them:
+
+    "clips"      [unused0] pieces [unused1] [PAD] ... [CLS]     CLIPS: the last place is pooled, so a [CLS] stands there
+    "no_end"     [CLS] pieces [PAD] [PAD] ...                   a plain tokenizer whose [SEP] is replaced by [PAD]
+    "plain"      [CLS] pieces [SEP] [PAD] ...                   BiomedCLIP
+
+Notation: T texts, N ids in a row.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from minimodels.errors import UserError
+from minimodels.words.byte_pair import repair_text, too_long
+from minimodels.words.word_piece import WordPieceTokenizer
+
+FRAMES = ("clips", "no_end", "plain")
+START, END = 1, 2  # CLIPS marks a text by the rows [unused0] and [unused1] of BERT's vocabulary
+
+
+class WordRows:
+    """Texts in, rows of ids out (T, N), int64.
+
+    Args:
+        vocabulary, lowercase, strip_accents: see `WordPieceTokenizer`.
+        context_length: N, 80 in CLIPS, 256 in BiomedCLIP.
+        frame: "clips", "no_end" or "plain".
+
+    Raises:
+        UserError: another frame, or a context without room for a piece.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Iterable[str],
+        lowercase: bool = True,
+        strip_accents: bool | None = None,
+        context_length: int = 80,
+        frame: str = "clips",
+    ) -> None:
+        if frame not in FRAMES:
+            raise UserError(f"the frame {frame!r} is none; there are: {', '.join(FRAMES)}")
+        if context_length < 4:
+            raise UserError(f"context_length is {context_length}, expected at least 4: a text and what frames it")
+        self.words = WordPieceTokenizer(vocabulary, lowercase, strip_accents, context_length)
+        self.context_length, self.frame = context_length, frame
+        self.vocab_size, self.pad = self.words.vocab_size, self.words.pad
+        self.end = {"clips": END, "no_end": self.pad, "plain": self.words.end}[frame]
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of a whole text, cleaned, without a frame and without a limit."""
+        return self.words.encode(repair_text(text))
+
+    def decode(self, ids: Iterable[int] | Int[Tensor, "ids"]) -> str:
+        """See `WordPieceTokenizer.decode`."""
+        return self.words.decode(ids)
+
+    def framed(self, pieces: list[int]) -> list[int]:
+        """One row without its padding; too many pieces are cut."""
+        if self.frame == "clips":
+            return [START, *pieces[: self.context_length - 3], END]  # room for both marks and the last [CLS]
+        kept = pieces[: self.context_length - 2]
+        return [self.words.start, *kept, self.end]
+
+    def __call__(self, texts: str | Sequence[str], truncate: bool = False) -> Int[Tensor, "texts context"]:
+        """Rows of ids. In the frame "clips" the last place is [CLS], whatever the text.
+
+        Raises:
+            UserError: a text needs more ids than the context and `truncate` is off. With it the row is cut.
+        """
+        texts = [texts] if isinstance(texts, str) else texts
+        rows = torch.full((len(texts), self.context_length), self.pad)  # (T, N)
+        taken = 3 if self.frame == "clips" else 2
+        for row, text in zip(rows, texts):
+            pieces = self.encode(text)
+            if len(pieces) + taken > self.context_length and not truncate:
+                raise too_long(text, len(pieces) + taken, self.context_length)
+            framed = self.framed(pieces)
+            row[: len(framed)] = torch.tensor(framed)
+            if self.frame == "clips":
+                row[-1] = self.words.start
+        return rows
