@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
+from einops import einsum, rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -112,12 +112,30 @@ class FoveatedCLIP(nn.Module):
         The first blocks run once: they know nothing of the masks.
         """
         tower = self.clip.image_tower
-        x = tower.embed(image)
-        for number, block in enumerate(tower.blocks):
-            if number == self.first_block:
-                x = x.expand(len(masks), -1, -1)  # (B, 1 + N, D)
-            x = block(x) if number < self.first_block else foveate(block, x, masks.to(x), head)
+        x = self.encode(image, masks, head, len(tower.blocks))
         return tower.proj(tower.norm_post(x[:, 0]))  # (B, E)
+
+    def encode(
+        self, image: Float[Tensor, "1 3 height width"], masks: Float[Tensor, "boxes tokens"], head: int | None, end: int
+    ) -> Float[Tensor, "boxes tokens dim"]:
+        """Tokens (B, 1 + N, D) after the first `end` blocks."""
+        x = self.clip.image_tower.embed(image)
+        for block in self.clip.image_tower.blocks[: self.first_block]:
+            x = block(x)
+        x = x.expand(len(masks), -1, -1)  # (B, 1 + N, D)
+        for block in self.clip.image_tower.blocks[self.first_block : end]:
+            x = foveate(block, x, masks.to(x), head)
+        return x
+
+    def attention(
+        self, image: Float[Tensor, "1 3 height width"], masks: Float[Tensor, "boxes tokens"], head: int | None = None
+    ) -> Float[Tensor, "boxes heads tokens"]:
+        """How much the class token takes from each token in the last block, for a figure."""
+        block: Any = self.clip.image_tower.blocks[-1]
+        x = self.encode(image, masks, head, len(self.clip.image_tower.blocks) - 1)
+        q, k, _ = block.attn.split_heads(block.norm1(x))  # (B, heads, 1 + N, d)
+        scores = einsum(q[:, :, 0], k, "b heads d, b heads n d -> b heads n") * block.attn.head_dim**-0.5
+        return (scores + bonus(masks.to(x), block.attn.num_heads, head)).softmax(dim=-1)
 
     def scores(
         self, image: Float[Tensor, "boxes embed_dim"], text: Float[Tensor, "texts embed_dim"]
@@ -131,12 +149,20 @@ def foveate(
 ) -> Float[Tensor, "boxes tokens dim"]:
     """A `Block` with a bonus on the class token's scores, added behind the scale and before the softmax."""
     q, k, v = block.attn.split_heads(block.norm1(x))  # (B, heads, 1 + N, d)
-    bonus = x.new_zeros(len(x), block.attn.num_heads, x.shape[1], x.shape[1])
-    heads = slice(None) if head is None else slice(head, head + 1)
-    bonus[:, heads, 0] = masks[:, None]  # the first row asks: the class token
-    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bonus)
+    added = x.new_zeros(len(x), block.attn.num_heads, x.shape[1], x.shape[1])
+    added[:, :, 0] = bonus(masks, block.attn.num_heads, head)  # the first row asks: the class token
+    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=added)
     x = x + block.attn.out_proj(rearrange(mixed, "b heads n d -> b n (heads d)"))
     return x + block.mlp(block.norm2(x))
+
+
+def bonus(
+    masks: Float[Tensor, "boxes tokens"], num_heads: int, head: int | None
+) -> Float[Tensor, "boxes heads tokens"]:
+    """The masks for every head, or for one alone."""
+    told = repeat(masks, "b n -> b heads n", heads=num_heads)
+    chosen = torch.arange(num_heads, device=masks.device) == head if head is not None else True
+    return told * torch.as_tensor(chosen, device=masks.device).reshape(-1, 1)
 
 
 def subtract(scores: Float[Tensor, "texts boxes"], bank: Float[Tensor, "others boxes"]) -> Float[Tensor, "texts boxes"]:

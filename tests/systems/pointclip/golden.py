@@ -1,0 +1,47 @@
+"""Depth maps of point clouds: PointCLIP's and PointCLIP V2's official projections."""
+
+import torch
+from torch import Tensor
+
+from minimodels.depth_maps import SIX_VIEWS, dense_depth_maps, depth_maps, rotation
+from tests.golden import Case, Line, judge_one
+
+
+def run_depth_maps(case: Case, device: torch.device) -> list[Line]:
+    """The six maps of every cloud; the views' matrices."""
+    computed: dict[str, Tensor] = {}
+    for name in clouds(case):
+        points = case.tensor(f"in.{name}").double().to(device)
+        maps = depth_maps(points, case.config["resolution"], case.config["shift"])
+        computed |= {f"out.{name}": maps, f"f32.{name}": maps.float()}
+    turned = torch.stack([rotation(*view) for view in SIX_VIEWS])
+    matrices = judge_one("in.rot", turned, case.tensor("in.rot"), case.tolerance, judged=True)
+    return [matrices, *case.judge(computed)]
+
+
+def run_realistic_projection(case: Case, device: torch.device) -> list[Line]:
+    """The views whose layers no last bit decides: every third pixel, sums, sums of squares."""
+    lines = []
+    for name in clouds(case):
+        views = case.config["robust_views"][name]
+        points = case.tensor(f"in.{name}").double().to(device)
+        maps = dense_depth_maps(points, case.config["resolution"], case.config["depth"]).cpu()[views]
+        computed = {
+            "image_every3": maps[:, ::3, ::3],
+            "sum": maps.sum(dim=(1, 2)),
+            "square": (maps**2).sum(dim=(1, 2)),
+        }
+        for part, ours in computed.items():
+            golden = case.tensor(f"out.{part}.{name}")[views]
+            lines.append(judge_one(f"out.{part}.{name}", ours, golden, case.tolerance, judged=True))
+    return lines
+
+
+def clouds(case: Case) -> list[str]:
+    """Every cloud that the case gives points and answers of."""
+    answers = {name.rpartition(".")[2] for name in case.arrays if name.startswith("out.")}
+    return [name for name in sorted(answers) if f"in.{name}" in case.arrays]
+
+
+KINDS = {"depth_maps": run_depth_maps, "realistic_projection": run_realistic_projection}
+ROWS = {"projection_zs": "PointCLIP depth maps", "projection_v2": "PointCLIP V2 depth maps"}
