@@ -72,7 +72,7 @@ IN_NO_SHAPE = ("vision_heads", "text_heads", "norm_eps", "tanh_gelu")
 
 
 def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Settings) -> dict[str, Any]:
-    """Both sides squashed to the model's size; WordPiece rows where a vocabulary lies beside the weights, or is lent."""
+    """Both sides squashed to the model's size; WordPiece rows where a vocabulary lies beside the weights or is lent."""
     config = beside.inside("open_clip_config")
     if config.inside("preprocess_cfg"):
         preprocess = clip_configs.open_clip_preprocess(config, arguments["image_size"])

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from checkpoints_convert.proof.references import Outputs, Reference, Sizes, Trial, random_image
+from checkpoints_convert.proof.references import Reference, Sizes, Trial, random_image
 from checkpoints_convert.proof.references.clip import run, run_open_clip
 
 HEADS = {"test_vit": 2, "vit_base_patch16_224": 12}  # of timm's models that are built here

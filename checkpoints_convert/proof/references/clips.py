@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from checkpoints_convert.proof.references import Outputs, Reference, Sizes, Trial, random_image
+from checkpoints_convert.proof.references import Reference, Sizes, Trial, random_image
 from checkpoints_convert.proof.references.clip import build_open_clip, run, run_open_clip
 
 EPS = {"norm_kwargs": {"eps": 1e-6}}
