@@ -33,9 +33,10 @@ def architecture(tensors: Mapping[str, Tensor], told: Mapping[str, Any]) -> Arch
     """Each encoder's as its own table reads it."""
     heads = {key.removesuffix("_heads"): {"num_heads": told[key]} for key in TOLD if key in told}
     told_vit = {**vit.FORMATS["timm"].told, **heads.get("vision", {})}
+    told_bert = {"norm_eps": bert.NORM_EPS, **heads.get("text", {})}  # open_clip builds no other
     return "BiomedCLIP", {
         "vit": part(vit.architecture(inside(tensors, "image_tower.vit."), told_vit)),
-        "bert": part(bert.architecture(inside(tensors, "text_tower.bert."), heads.get("text", {}))),
+        "bert": part(bert.architecture(inside(tensors, "text_tower.bert."), told_bert)),
         "embed_dim": len(tensors["image_tower.proj.weight"]),
     }
 
