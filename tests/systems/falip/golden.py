@@ -37,7 +37,7 @@ def run_model(case: Case, device: torch.device) -> list[Line]:
     computed: dict[str, Tensor] = {
         "out.image_features": features,
         "out.image_features_zero_mask": none,
-        "out.attn_cls_last": model.attention(image, masks[:1]).mean(dim=1),
+        "out.attn_cls_last": model.attention(image, masks[-1:]).mean(dim=1),
         "out.text_features": texts,
         "out.logits_per_text": scores,
         "out.scores": scores[0],
