@@ -21,7 +21,7 @@ TEN_VIEWS = (*((turn, 0, 90) for turn in (45, 135, 225, 315, 0, 90, 180, 270)), 
 TINY = 1e-12
 
 
-def rotation(about_x: float, about_y: float, about_z: float) -> Float[Tensor, "3 3"]:
+def rotation(about_x: int | float, about_y: int | float, about_z: int | float) -> Float[Tensor, "3 3"]:
     """Turn about z first, then y, then x, by right-handed angles in degrees."""
     (cx, sx), (cy, sy), (cz, sz) = (
         (math.cos(math.radians(angle)), math.sin(math.radians(angle))) for angle in (about_x, about_y, about_z)

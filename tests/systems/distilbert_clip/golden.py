@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from checkpoints_convert import build
-from minimodels.projected_clip import ProjectionHead, soft_target_loss
+from minimodels import projected_clip
 from tests.golden import Case, Line
 
 NAMES = {"projection": "fc1", "fc": "fc2", "layer_norm": "norm"}  # of a head, official and ours
@@ -15,12 +15,12 @@ def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def head(tensors: dict[str, Tensor], prefix: str) -> ProjectionHead:
+def head(tensors: dict[str, Tensor], prefix: str) -> projected_clip.ProjectionHead:
     """One projection head, its dropout off."""
     official = part(tensors, prefix)
     ours = {f"{NAMES[name.split('.')[0]]}.{name.split('.')[1]}": tensor for name, tensor in official.items()}
     embed_dim, width = ours["fc1.weight"].shape
-    made = ProjectionHead(width, embed_dim).double().eval()
+    made = projected_clip.ProjectionHead(width, embed_dim).double().eval()
     made.load_state_dict(ours)
     return made
 
@@ -38,8 +38,8 @@ def run_head_loss(case: Case, device: torch.device) -> list[Line]:
             "out.text_features": features,
             "out.image_embeddings": image,
             "out.text_embeddings": text,
-            "out.loss": soft_target_loss(image, text, config["temperature"]),
-            "out.loss_other_temperature": soft_target_loss(image, text, config["other_temperature"]),
+            "out.loss": projected_clip.soft_target_loss(image, text, config["temperature"]),
+            "out.loss_other_temperature": projected_clip.soft_target_loss(image, text, config["other_temperature"]),
         }
     )
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from checkpoints_convert import build
-from minimodels.falip import FoveatedCLIP, foveal_masks, subtract
+from minimodels import falip
 from tests.golden import Case, Line
 
 
@@ -14,7 +14,7 @@ def run_mask(case: Case, device: torch.device) -> list[Line]:
     """One row of the mask a box; the official float32 is shown."""
     size, patch, sigma = (case.config[key] for key in ("size", "patch", "sigma"))
     rows = [
-        foveal_masks([box.tolist()], (int(height), int(width)), size, patch, float(alpha), sigma)
+        falip.foveal_masks([box.tolist()], (int(height), int(width)), size, patch, float(alpha), float(sigma))
         for box, (width, height), alpha in zip(*(case.tensor(f"in.{key}") for key in ("box_xyxy", "image_wh", "alpha")))
     ]
     masks = torch.cat(rows)
@@ -26,13 +26,13 @@ def run_model(case: Case, device: torch.device) -> list[Line]:
     config = case.config
     heads = {"vision_heads": config["vision_width"] // 64, "text_heads": config["text_heads"], "quick_gelu": True}
     clip: Any = build(case.checkpoint(), "clip", **heads).to(device)
-    model = FoveatedCLIP(clip)
+    model = falip.FoveatedCLIP(clip)
     small = case.tensor("in.image_14", torch.float64).to(device)
     image = small.repeat_interleave(config["patch"], -2).repeat_interleave(config["patch"], -1)
     masks = case.tensor("in.mask_row0", torch.float64).to(device)
     features, texts = model.encode_image(image, masks), clip.encode_text(case.tensor("in.text").long().to(device))
     scores = model.scores(features, texts)
-    subtracted = subtract(scores[:1], scores[1:])
+    subtracted = falip.subtract(scores[:1], scores[1:])
     none = model.encode_image(image, torch.zeros_like(masks[:1]))
     computed: dict[str, Tensor] = {
         "out.image_features": features,

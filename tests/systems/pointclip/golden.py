@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from minimodels.depth_maps import SIX_VIEWS, dense_depth_maps, depth_maps, rotation
+from minimodels import depth_maps as maps_of
 from tests.golden import Case, Line, judge_one
 
 
@@ -12,9 +12,9 @@ def run_depth_maps(case: Case, device: torch.device) -> list[Line]:
     computed: dict[str, Tensor] = {}
     for name in clouds(case):
         points = case.tensor(f"in.{name}").double().to(device)
-        maps = depth_maps(points, case.config["resolution"], case.config["shift"])
+        maps = maps_of.depth_maps(points, case.config["resolution"], case.config["shift"])
         computed |= {f"out.{name}": maps, f"f32.{name}": maps.float()}
-    turned = torch.stack([rotation(*view) for view in SIX_VIEWS])
+    turned = torch.stack([maps_of.rotation(*view) for view in maps_of.SIX_VIEWS])
     matrices = judge_one("in.rot", turned, case.tensor("in.rot"), case.tolerance, judged=True)
     return [matrices, *case.judge(computed)]
 
@@ -25,7 +25,7 @@ def run_realistic_projection(case: Case, device: torch.device) -> list[Line]:
     for name in clouds(case):
         views = case.config["robust_views"][name]
         points = case.tensor(f"in.{name}").double().to(device)
-        maps = dense_depth_maps(points, case.config["resolution"], case.config["depth"]).cpu()[views]
+        maps = maps_of.dense_depth_maps(points, case.config["resolution"], case.config["depth"]).cpu()[views]
         computed = {
             "image_every3": maps[:, ::3, ::3],
             "sum": maps.sum(dim=(1, 2)),
