@@ -22,7 +22,8 @@ def patches(start: Any, *, order: bool = True, last: int = 1) -> Any:
         def places(near: float, far: float, size: int) -> slice:
             scale = image_size / size
             end = max(math.ceil(min(far * scale, image_size) / patch_size), 1) - 1
-            return slice(start(near * scale, patch_size), end + last)
+            begin = min(start(near * scale, patch_size), image_size // patch_size - 1)
+            return slice(begin, max(min(end + last, image_size // patch_size), begin + 1))
 
         sizes = (height, width) if order else (width, height)
         return places(top, bottom, sizes[0]), places(left, right, sizes[1])
