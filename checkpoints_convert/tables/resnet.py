@@ -10,13 +10,13 @@ from typing import Any
 
 from torch import Tensor
 
+from checkpoints_convert.tables import timm
 from checkpoints_convert.tables.catalogue import Entry, File
 from checkpoints_convert.tables.clip import conv_norm
 from checkpoints_convert.tables.rules import Row, Table
 from checkpoints_convert.tables.system import Architecture, Format, System, count_blocks
 from minimodels.errors import UserError
 from minimodels.errors.untrusted import Settings
-from minimodels.pixels.preprocess import TimmPreprocess, preprocess_to_dict
 from minimodels.pixels.preprocess_tensor import IMAGENET_MEAN, IMAGENET_STD
 
 MOST_STAGES = 8
@@ -51,34 +51,24 @@ def from_config(config: Settings) -> dict[str, Any]:
     """timm's config.json of a ResNet: nothing in it changes the model, and another architecture is no ResNet of ours.
 
     Raises:
-        UserError: an activation, a block or a pooling that our ResNet does not have.
+        UserError: an architecture, a pooling or arguments that our ResNet does not have.
     """
-    name = config.text("architecture", "")
+    name = timm.architecture_name(config)
     if name and not re.fullmatch(r"(tv_)?resnet(18|34|50|101|152)", name):
         raise UserError(f"architecture {name}: our ResNet is that of resnet18, 34, 50, 101 and 152, the plain ones")
     config.expect("global_pool", "avg", why="our ResNet pools the mean")
-    if model_args := config.inside("model_args"):
-        raise UserError(
-            f"model_args in {config.where} change the model ({', '.join(model_args)}); ours is the plain one"
-        )
+    for key in config.inside("model_args"):
+        if key not in ("num_classes", "global_pool"):
+            raise UserError(f"{key} in model_args of {config.where}: our ResNet is the plain one")
     return {}
 
 
 def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Settings) -> dict[str, Any]:
     """The preprocessing: as timm's config says, else torchvision's first one: 256, then the middle 224, bilinear."""
-    told = beside.inside("config").inside("pretrained_cfg")
-    usual = {"crop_pct": 0.95, "interpolation": "bicubic"} if format_name == "timm" else TORCHVISION
-    numbers: dict[str, Any] = {
-        "crop_pct": told.number("crop_pct", usual["crop_pct"], above=0, most=4),
-        "interpolation": told.text("interpolation", usual["interpolation"]),
-        "mean": told.numbers("mean", IMAGENET_MEAN, count=3),
-        "std": told.numbers("std", IMAGENET_STD, count=3, above=0),
-    }
-    size = told.wholes("input_size", (3, 224, 224), count=3)[-1]
-    return {"preprocess": preprocess_to_dict(TimmPreprocess(size, **numbers))}
+    usual = {"crop_pct": 0.875, "interpolation": "bilinear", "mean": IMAGENET_MEAN, "std": IMAGENET_STD}
+    return timm.preprocess(beside.inside("config"), (224, 224), usual)
 
 
-TORCHVISION: dict[str, Any] = {"crop_pct": 0.875, "interpolation": "bilinear"}
 SYSTEM = System("resnet", FORMATS, architecture, {}, from_config, surroundings)
 
 
