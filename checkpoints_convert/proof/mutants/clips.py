@@ -5,10 +5,10 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from checkpoints_convert.proof.mutants import Mutant, become, each, inside, put
+from checkpoints_convert.proof.mutants import Change, Mutant, become, each, inside, put
 from checkpoints_convert.proof.references import Trial
 from checkpoints_convert.proof.references.clips import TINY_TEXT, TINY_VISION, clipa
-from minimodels.blocks import Attention, QuickGELU
+from minimodels.blocks import Attention, NewModule, QuickGELU
 from minimodels.clips import CLIPS, LastTokenTower, MeanPooledTower
 
 BESIDE = ("CLIPS", "open_clip")
@@ -78,7 +78,7 @@ class ScaleNotExponentiated(CLIPS):
         return self.logit_scale * cosine
 
 
-def activation(tower: str, new: object) -> object:
+def activation(tower: str, new: NewModule) -> Change:
     """Another activation in every MLP of a tower."""
     return inside(f"{tower}.blocks", lambda block: setattr(block.mlp, "activation", new()))
 
