@@ -6,6 +6,7 @@ that file is imported.
 
 import importlib
 import re
+from collections.abc import Callable
 from dataclasses import is_dataclass
 from functools import cache
 from pathlib import Path
@@ -26,6 +27,16 @@ def preprocess_class(name: str) -> type[Any] | None:
     """The preprocess of that name, from minimodels/pixels/preprocess*.py."""
     cls = find_class(name, "minimodels.pixels", "preprocess")
     return cls if cls is not None and is_dataclass(cls) and "__call__" in vars(cls) else None
+
+
+@cache
+def tokenizer_kinds() -> dict[str, Callable[..., Any]]:
+    """What makes the tokenizer of each kind that a file may name: the KINDS of the files in minimodels/words."""
+    kinds: dict[str, Callable[..., Any]] = {}
+    for path in sorted((PACKAGE / "words").glob("[!_]*.py")):
+        if re.search(r"^KINDS\b", path.read_text(encoding="utf-8"), re.M):
+            kinds |= importlib.import_module(f"minimodels.words.{path.stem}").KINDS
+    return kinds
 
 
 @cache

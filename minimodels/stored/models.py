@@ -27,11 +27,9 @@ from minimodels.pixels.preprocess import Preprocess
 from minimodels.stored import embedded
 from minimodels.stored.aligned import save_aligned
 from minimodels.stored.arguments import read_arguments
-from minimodels.stored.classes import model_class, preprocess_class
+from minimodels.stored.classes import model_class, preprocess_class, tokenizer_kinds
 from minimodels.stored.finite import check_finite
-from minimodels.words.byte_pair import BytePairTokenizer
 from minimodels.words.no_tokenizer import NoTokenizer
-from minimodels.words.word_piece import WordPieceTokenizer
 
 JSON_KEYS = ("arguments", "preprocess", "tokenizer", "borrowed")
 NEEDED = ("arguments", "system")  # beside the class
@@ -216,23 +214,23 @@ def equip(model: nn.Module, about: dict[str, Any]) -> nn.Module:
         model.preprocess = preprocess_from_dict(about["preprocess"])  # type: ignore[assignment]
     if "tokenizer" in about:
         model.tokenize = tokenizer_from_dict(about["tokenizer"])  # type: ignore[assignment]
-        check_vocabulary(model, about["tokenizer"]["kind"])
+        check_vocabulary(model)
     return model
 
 
-def check_vocabulary(model: Any, kind: str) -> None:
-    """The tokenizer's ids are the rows of the model's table. BERT's table may have spare rows, which no piece means.
+def check_vocabulary(model: Any) -> None:
+    """The tokenizer's ids are the rows of the model's table. With `SPARE_ROWS` the table may have more of them.
 
     Raises:
         UserError: an id without a row; of a byte-pair tokenizer also a row without an id, for its last two ids are the
             start and the end of a text.
     """
-    if kind == "none":
+    if isinstance(model.tokenize, NoTokenizer):
         return
     ids, context = model.tokenize.vocab_size, model.tokenize.context_length
     tables = [module for name, module in model.named_modules() if name.endswith("token_embedding")]
     for table in tables:
-        if ids > table.num_embeddings or (ids < table.num_embeddings and kind != "wordpiece"):
+        if ids > table.num_embeddings or (ids < table.num_embeddings and not model.tokenize.SPARE_ROWS):
             raise UserError(
                 f"its tokenizer has {ids:,} ids, the model {table.num_embeddings:,} rows for them: "
                 "it belongs to another model"
@@ -259,15 +257,12 @@ def preprocess_from_dict(about: Any) -> Preprocess:
 def tokenizer_from_dict(about: Any) -> Callable[..., Any]:
     """The tokenizer a file names: CLIP's own, byte-pair merges or a WordPiece vocabulary in the file; or why none.
 
+    Each file of `minimodels/words` says which kinds it makes.
+
     Raises:
         UserError: an unknown kind, or arguments that it does not take.
     """
-    kinds: dict[str, Callable[..., Any]] = {
-        "clip": BytePairTokenizer.clip,
-        "bpe": BytePairTokenizer,
-        "wordpiece": WordPieceTokenizer,
-        "none": NoTokenizer,
-    }
+    kinds = tokenizer_kinds()
     kind = Settings(about, "tokenizer").text("kind", among=tuple(kinds))
     make_one = kinds[kind]
     tokenizer: Callable[..., Any] = make_one(
@@ -288,8 +283,9 @@ def save(path: str | Path, model: nn.Module, about: dict[str, Any], dtype: torch
         model: its `state_dict` is stored under our names.
         about: "class" and "arguments" (what the constructor was called with), "system", and where they apply
             "preprocess" (`preprocess_to_dict`) and "tokenizer" ({"kind": "clip" or "bpe", "context_length"},
-            or {"kind": "wordpiece", "vocabulary": [...]} and any other argument of `WordPieceTokenizer`). A part that
-            is an embedded model unchanged is not stored again: "borrowed" {"clip.": "tiny-clip"} says where it lies.
+            or {"kind": "wordpiece", "vocabulary": [...]} and any other argument of `WordPieceTokenizer`; "word_rows"
+            likewise for `WordRows`). A part that is an embedded model unchanged is not stored again: "borrowed"
+            {"clip.": "tiny-clip"} says where it lies.
         dtype: convert floating tensors (torch.float16 for the embedded models); None keeps them.
     """
     state: dict[str, Tensor] = model.state_dict()

@@ -25,6 +25,7 @@ from minimodels.errors.untrusted import parse_json, text, whole
 from minimodels.pixels import preprocess
 from minimodels.terminal import door
 from minimodels.terminal.printing import notice, progress
+from minimodels.words.templates import label_embeddings
 
 BATCH = 32
 VERSION = "2"
@@ -52,7 +53,7 @@ def open_index(folder: Path, stamps: list[Stamp], model: DualEncoder, model_name
         UserError: none of the pictures can be read.
     """
     places, identity = index_places(folder, model_name), fingerprint(model)
-    width = int(model.text_tower.proj.out_features)
+    width = label_embeddings(model, ["a picture"], ("{}",)).shape[-1]  # towers name their last layer differently
     known = {stamp: vector for place in places for stamp, vector in read_index(place, identity, width).items()}
     fresh = [stamp for stamp in stamps if stamp not in known]
     vectors = {stamp: known[stamp] for stamp in stamps if stamp in known}

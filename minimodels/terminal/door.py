@@ -142,7 +142,7 @@ def check_texts(texts: Sequence[str], what: str, model: nn.Module) -> list[str]:
 
 def warn_of_cut(text: str, what: str, tokenize: Any) -> None:
     """Say when a text does not fit the model's context, start and end of text included."""
-    needed, room = len(tokenize.encode(text)) + 2, tokenize.context_length
+    needed, room = len(tokenize.encode(text)) + tokenize.taken, tokenize.context_length
     if needed > room:
         start = " ".join(text.split())[:30]
         notice(f"the {what} '{start}...' takes {needed} tokens and the model reads {room}: the rest is cut off")

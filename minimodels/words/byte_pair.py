@@ -172,6 +172,9 @@ class BytePairTokenizer:
     (open_clip 3.3 spells the two <start_of_text> and <end_of_text>).
     """
 
+    SPARE_ROWS = False  # the last two ids are the start and the end of a text: a table of another size means others
+    taken = 2  # ids of a row that frame the text
+
     def __init__(
         self,
         merges: Iterable[tuple[str, str]],
@@ -253,3 +256,6 @@ class BytePairTokenizer:
 
 
 # ---------------------------------------------------------------- WordPiece: BERT's words (lesson 2.7)
+
+
+KINDS = {"clip": BytePairTokenizer.clip, "bpe": BytePairTokenizer}  # how a stored model names its tokenizer

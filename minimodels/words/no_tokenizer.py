@@ -22,3 +22,6 @@ class NoTokenizer:
     def encode(self, text: str) -> list[int]:
         """Raises UserError, always."""
         raise UserError(self.why)
+
+
+KINDS = {"none": NoTokenizer}  # how a stored model names its tokenizer

@@ -138,6 +138,9 @@ class WordPieceTokenizer:
         UserError: the vocabulary lacks [PAD], [UNK], [CLS] or [SEP].
     """
 
+    SPARE_ROWS = True  # BERT's table may have rows that no piece means
+    taken = 2  # ids of a row that frame the text
+
     def __init__(
         self,
         vocabulary: Iterable[str],
@@ -216,3 +219,6 @@ class WordPieceTokenizer:
         ids = torch.tensor([row + [self.pad] * (length - len(row)) for row in rows], dtype=torch.long)
         mask = torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in rows], dtype=torch.long)
         return ids.reshape(len(rows), length), mask.reshape(len(rows), length)
+
+
+KINDS = {"wordpiece": WordPieceTokenizer}  # how a stored model names its tokenizer

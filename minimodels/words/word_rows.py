@@ -35,6 +35,8 @@ class WordRows:
         UserError: another frame, or a context without room for a piece.
     """
 
+    SPARE_ROWS = True  # CLIPS has 32,000 rows for 30,522 pieces
+
     def __init__(
         self,
         vocabulary: Iterable[str],
@@ -50,6 +52,7 @@ class WordRows:
         self.words = WordPieceTokenizer(vocabulary, lowercase, strip_accents, context_length)
         self.context_length, self.frame = context_length, frame
         self.vocab_size, self.pad = self.words.vocab_size, self.words.pad
+        self.taken = 3 if frame == "clips" else 2  # ids of a row that frame the text
         self.end = {"clips": END, "no_end": self.pad, "plain": self.words.end}[frame]
 
     def encode(self, text: str) -> list[int]:
@@ -62,9 +65,9 @@ class WordRows:
 
     def framed(self, pieces: list[int]) -> list[int]:
         """One row without its padding; too many pieces are cut."""
+        kept = pieces[: self.context_length - self.taken]
         if self.frame == "clips":
-            return [START, *pieces[: self.context_length - 3], END]  # room for both marks and the last [CLS]
-        kept = pieces[: self.context_length - 2]
+            return [START, *kept, END]  # the last [CLS] follows behind the padding
         return [self.words.start, *kept, self.end]
 
     def __call__(self, texts: str | Sequence[str], truncate: bool = False) -> Int[Tensor, "texts context"]:
@@ -75,13 +78,15 @@ class WordRows:
         """
         texts = [texts] if isinstance(texts, str) else texts
         rows = torch.full((len(texts), self.context_length), self.pad)  # (T, N)
-        taken = 3 if self.frame == "clips" else 2
         for row, text in zip(rows, texts):
             pieces = self.encode(text)
-            if len(pieces) + taken > self.context_length and not truncate:
-                raise too_long(text, len(pieces) + taken, self.context_length)
+            if len(pieces) + self.taken > self.context_length and not truncate:
+                raise too_long(text, len(pieces) + self.taken, self.context_length)
             framed = self.framed(pieces)
             row[: len(framed)] = torch.tensor(framed)
             if self.frame == "clips":
                 row[-1] = self.words.start
         return rows
+
+
+KINDS = {"word_rows": WordRows}  # how a stored model names its tokenizer

@@ -27,9 +27,18 @@ CLIP = {
 SWIN = {"patch_size": 4, "embed_dim": 8, "depths": [1, 1], "num_heads": [2, 2], "window_size": [2, 2], "mlp_ratio": 2.0}
 BERT = {"vocab_size": len(WORDS), "max_length": 9, "embed_dim": 8, "depth": 1, "num_heads": 2, "mlp_dim": 8}
 ViT = {"image_size": [16, 16], "patch_size": 8, "embed_dim": 8, "depth": 1, "num_heads": 2, "mlp_dim": 8}
+CLIPS = {
+    "embed_dim": 8, "image_size": 16, "patch_size": 8, "vision_width": 8, "vision_depth": 1, "vision_heads": 2,
+    "vision_mlp_dim": 8, "text_width": 8, "text_depth": 1, "text_heads": 2, "text_mlp_dim": 8, "context_length": 9,
+    "vocab_size": len(WORDS) + 3, "norm_eps": 1e-6, "tanh_gelu": True,
+}  # fmt: skip
 BPE = {"kind": "bpe", "merges": [list(pair) for pair in MERGES], "context_length": 9}
 SMALL = {
     "CLIP": (CLIP, CLIPPreprocess(16), BPE),
+    "CLIPS": (
+        CLIPS, SquashPreprocess(16),
+        {"kind": "word_rows", "vocabulary": WORDS, "context_length": 9, "frame": "clips"},
+    ),
     "CLIPSeg": (
         {"clip": {"class": "CLIP", "arguments": CLIP}, "extract_layers": [0], "reduce_dim": 4, "decoder_heads": 2,
          "decoder_mlp_dim": 8, "refined_kernels": [4, 2]}, TensorPreprocess(16), BPE,
