@@ -1,4 +1,4 @@
-"""ResNet: layers that learn what to add to their input (lesson 3.12).
+"""ResNet: layers that learn what to add to their input (lesson 3.13).
 
 He et al. 2016, "Deep Residual Learning for Image Recognition", sections 3.3 and 4.1, table 1.
 Follows the released weights of torchvision and timm: in a bottleneck the 3x3 convolution carries the stride (the paper

@@ -206,9 +206,7 @@ def read_tokenizer(vocabulary: Path, config: Settings | None) -> dict[str, Any]:
     for key in ("padding_side", "truncation_side"):
         told.expect(key, "right", why="our tokenizer pads and cuts there, as BERT's do")
     for key, piece in SPECIAL_KEYS.items():
-        content = told[key].get("content") if isinstance(told.get(key), dict) else told.get(key, piece)
-        if content != piece:
-            raise UserError(f"{key} in {told.where} is {shown(content)}, expected {piece}: our tokenizer is BERT's")
+        expect_piece(told, key, piece, why="our tokenizer is BERT's")
     plain = [piece for piece in pieces if piece not in SPECIALS]
     usual = True if config is not None else all(piece == piece.lower() for piece in plain)
     return {
@@ -217,6 +215,13 @@ def read_tokenizer(vocabulary: Path, config: Settings | None) -> dict[str, Any]:
         "lowercase": told.truth("do_lower_case", inside.truth("lowercase", usual)),
         "strip_accents": told.truth("strip_accents", inside.truth("strip_accents", None)),
     }
+
+
+def expect_piece(config: Settings, key: str, piece: str, *, why: str) -> None:
+    """Raise UserError where a tokenizer's config names another special piece, as a text or as an object with one."""
+    content = config[key].get("content") if isinstance(config.get(key), dict) else config.get(key, piece)
+    if content != piece:
+        raise UserError(f"{key} in {config.where} is {shown(content)}, expected {piece}: {why}")
 
 
 SPECIAL_KEYS = {f"{name}_token": f"[{name.upper()}]" for name in ("unk", "sep", "pad", "cls", "mask")}

@@ -68,14 +68,14 @@ TEXT_READ = {"context_length", "vocab_size", "width", "heads", "layers", "mlp_ra
 MODEL_READ = {"embed_dim", "quick_gelu", "vision_cfg", "text_cfg"}
 
 
-def refuse_lacking(settings: Settings, lacking: Lacking) -> None:
-    """Only values that our CLIP has.
+def refuse_lacking(settings: Settings, lacking: Lacking, kind: str = "CLIP") -> None:
+    """Only values that our CLIP has, or its relative of another `kind`.
 
     Raises:
         UserError: another one; it names the key and what ours lacks.
     """
     for key, (what, allowed) in lacking.items():
-        settings.expect(key, *(allowed or (None,)), why=f"our CLIP has no {what}")
+        settings.expect(key, *(allowed or (None,)), why=f"our {kind} has no {what}")
 
 
 def refuse_unknown(settings: Settings, known: set[str]) -> None:

@@ -105,15 +105,19 @@ class Settings(Mapping[str, Any]):
         """The object under a key; an empty one where there is none."""
         return Settings(self.values_.get(key, {}), self._name(key))
 
-    def expect(self, key: str, *allowed: Any, why: str) -> None:
-        """Refuse a value that our model does not have; a missing one is fine.
+    def expect(self, key: str, *allowed: Any, why: str, usual: Any = MISSING) -> None:
+        """Refuse a value that our model does not have.
+
+        A missing one is fine, or is what the library takes then (`usual`).
 
         Raises:
-            UserError: the key is there and is none of `allowed`. `why` completes "... expected X: ".
+            UserError: it is none of `allowed`. `why` completes "... expected X: ".
         """
-        if key in self.values_ and not any(_same(self.values_[key], value) for value in allowed):
-            wanted = " or ".join(shown(value) for value in allowed)
-            raise UserError(f"{self._name(key)} is {shown(self.values_[key])}, expected {wanted}: {why}")
+        value = self.values_.get(key, usual)
+        if value is not MISSING and not any(_same(value, one) for one in allowed):
+            wanted = " or ".join(shown(one) for one in allowed)
+            found = f"is {shown(value)}" if key in self.values_ else f"is missing, which means {shown(value)}"
+            raise UserError(f"{self._name(key)} {found}, expected {wanted}: {why}")
 
     def _ask(self, key: str, default: Any, check: Any) -> Any:
         if key in self.values_:

@@ -1,5 +1,7 @@
 """Wrong BiomedCLIPs: poolers, projections, masks, token types, the towers' own numbers."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,9 +21,7 @@ class MeanOfPatches(ProjectedViT):
 class ReadsTokens(ProjectedBERT):
     """Projects what `pooled` takes of the tokens."""
 
-    @staticmethod
-    def pooled(tokens: Tensor, ids: Tensor) -> Tensor:
-        raise NotImplementedError
+    pooled: Callable[[Tensor, Tensor], Tensor]
 
     def forward(self, ids: Tensor) -> Tensor:
         return self.fc2(self.activation(self.fc1(self.pooled(self.bert(ids, ids != self.pad), ids))))

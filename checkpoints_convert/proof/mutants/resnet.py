@@ -1,5 +1,7 @@
 """Wrong ResNets: stem, strides, shortcuts, the order of sum and ReLU, the norm's numbers, the pooling."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -58,9 +60,7 @@ class MaxPooledHead(ResNet):
 class OtherStem(ResNet):
     """The stem's pooling as `pooled` does it."""
 
-    @staticmethod
-    def pooled(x: Tensor) -> Tensor:
-        raise NotImplementedError
+    pooled: Callable[[Tensor], Tensor]
 
     def maps(self, image: Tensor) -> list[Tensor]:
         maps = [self.pooled(F.relu(self.stem(image)))]

@@ -17,15 +17,15 @@ from checkpoints_convert.proof.references.clip import run, run_open_clip
 HEADS = {"test_vit": 2, "vit_base_patch16_224": 12}  # of timm's models that are built here
 
 
-def build_open_clip(*, timm: str, image_size: int, bert: Sizes, embed_dim: int = 512) -> nn.Module:
-    """open_clip's model, empty: `timm` names the image encoder, `bert` is the text encoder's BertConfig."""
+def build_open_clip(*, timm: str, bert: Sizes, embed_dim: int = 512) -> nn.Module:
+    """open_clip's model, empty: `timm` names the image encoder, of its own size, `bert` is the text encoder's config."""
     from open_clip.model import CustomTextCLIP
 
     vision = {"timm_model_name": timm, "timm_model_pretrained": False, "timm_pool": "", "timm_proj": "linear"}
     with folder_of(bert) as folder:
         text = {"hf_model_name": str(folder), "hf_model_pretrained": False, "hf_proj_type": "mlp"}
         text |= {"hf_pooler_type": "cls_last_hidden_state_pooler"}
-        return CustomTextCLIP(embed_dim=embed_dim, vision_cfg={**vision, "image_size": image_size}, text_cfg=text)
+        return CustomTextCLIP(embed_dim=embed_dim, vision_cfg=vision, text_cfg=text)
 
 
 @contextmanager
@@ -83,16 +83,15 @@ REFERENCES = [
             ("text_tower.activation", "text.proj.1"),
         ],
         told=told,
-        tiny={"timm": "test_vit", "image_size": 64, "bert": TINY_BERT, "embed_dim": 24},
+        tiny={"timm": "test_vit", "bert": TINY_BERT, "embed_dim": 24},
         trials={
             "small": Trial(batch=3),
             "odd width in the middle": Trial({"embed_dim": 7, "bert": {**TINY_BERT, "hidden_size": 24}}),
-            "a larger picture": Trial({"image_size": 96}),
+            "one layer of words": Trial({"bert": {**TINY_BERT, "num_hidden_layers": 1, "max_position_embeddings": 11}}),
         },
         official={
             "microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224": {
                 "timm": "vit_base_patch16_224",
-                "image_size": 224,
                 "bert": {},
             }
         },

@@ -26,6 +26,11 @@ def build_timm(*, depths: list[int], bottleneck: bool, num_classes: int = 1000) 
     return resnet.ResNet(getattr(resnet, BLOCKS[bottleneck]), list(depths), num_classes=num_classes, channels=channels)
 
 
+def told(sizes: Sizes) -> dict[str, Any]:
+    """What shapes do not tell: that it is a plain one, of these sizes."""
+    return {"architecture": "resnet50" if sizes["bottleneck"] else "resnet18", "depths": tuple(sizes["depths"])}
+
+
 def run(model: Any, image: Tensor) -> Outputs:
     """Class scores, or pooled features where there is no head."""
     return {"logits": model(image)}
@@ -68,6 +73,7 @@ REFERENCES = [
         run=run,
         run_reference=run,
         pairs=[*PAIRS, ("head", "fc")],
+        told=told,
         tiny=TINY,
         trials=TRIALS,
         official=RELEASED,
@@ -82,6 +88,7 @@ REFERENCES = [
         run=run,
         run_reference=run,
         pairs=[*PAIRS, ("head", "fc")],
+        told=told,
         tiny=TINY,
         trials={
             **TRIALS,
