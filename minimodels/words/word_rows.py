@@ -20,7 +20,7 @@ from minimodels.words.byte_pair import repair_text, too_long
 from minimodels.words.word_piece import WordPieceTokenizer
 
 FRAMES = ("clips", "no_end", "plain")
-START, END = 1, 2  # CLIPS marks a text by the rows [unused0] and [unused1] of BERT's vocabulary
+START, END = "[unused0]", "[unused1]"  # CLIPS marks a text by two rows that BERT left free
 
 
 class WordRows:
@@ -32,7 +32,8 @@ class WordRows:
         frame: "clips", "no_end" or "plain".
 
     Raises:
-        UserError: another frame, or a context without room for a piece.
+        UserError: another frame, a context without room for a piece, or in the frame "clips" a vocabulary without its
+            marks.
     """
 
     SPARE_ROWS = True  # CLIPS has 32,000 rows for 30,522 pieces
@@ -53,7 +54,8 @@ class WordRows:
         self.context_length, self.frame = context_length, frame
         self.vocab_size, self.pad = self.words.vocab_size, self.words.pad
         self.taken = 3 if frame == "clips" else 2  # ids of a row that frame the text
-        self.end = {"clips": END, "no_end": self.pad, "plain": self.words.end}[frame]
+        if frame == "clips" and (lacking := {START, END} - self.words.ids.keys()):
+            raise UserError(f"the vocabulary lacks {' and '.join(sorted(lacking))}, with which a CLIPS marks a text")
 
     def encode(self, text: str) -> list[int]:
         """The ids of a whole text, cleaned, without a frame and without a limit."""
@@ -67,8 +69,11 @@ class WordRows:
         """One row without its padding; too many pieces are cut."""
         kept = pieces[: self.context_length - self.taken]
         if self.frame == "clips":
-            return [START, *kept, END]  # the last [CLS] follows behind the padding
-        return [self.words.start, *kept, self.end]
+            return [self.words.ids[START], *kept, self.words.ids[END]]  # the last [CLS] follows behind the padding
+        row = [self.words.start, *kept, self.words.end]
+        if self.frame == "no_end":  # also one that was typed
+            return [self.pad if id == self.words.end else id for id in row]
+        return row
 
     def __call__(self, texts: str | Sequence[str], truncate: bool = False) -> Int[Tensor, "texts context"]:
         """Rows of ids. In the frame "clips" the last place is [CLS], whatever the text.

@@ -37,7 +37,7 @@ SMALL = {
     "CLIP": (CLIP, CLIPPreprocess(16), BPE),
     "CLIPS": (
         CLIPS, SquashPreprocess(16),
-        {"kind": "word_rows", "vocabulary": WORDS, "context_length": 9, "frame": "clips"},
+        {"kind": "word_rows", "vocabulary": [*WORDS, "[unused0]", "[unused1]"], "context_length": 9, "frame": "clips"},
     ),
     "CLIPSeg": (
         {"clip": {"class": "CLIP", "arguments": CLIP}, "extract_layers": [0], "reduce_dim": 4, "decoder_heads": 2,

@@ -53,6 +53,14 @@ def test_rows_that_none_can_make(change, words):
         WordRows(PIECES[:3])
 
 
+def test_marks_are_found_in_the_vocabulary():
+    moved = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "[unused1]", "[unused0]"]
+    assert WordRows(moved, context_length=6)("a [UNK]")[0].tolist() == [6, 4, 1, 5, 0, 2]
+    with pytest.raises(UserError, match=r"the vocabulary lacks \[unused0\] and \[unused1\]"):
+        WordRows(moved[:5])
+    assert WordRows(moved[:5], context_length=6, frame="no_end")("a [SEP] a")[0].tolist() == [2, 4, 0, 4, 0, 0]
+
+
 def test_a_stored_model_names_its_rows():
     told = {"kind": "word_rows", "vocabulary": PIECES, "context_length": 10, "frame": "no_end"}
     assert tokenizer_from_dict(told)("dogs on grass")[0].tolist() == FRAMED["no_end"]

@@ -18,7 +18,7 @@ HEADS = {"test_vit": 2, "vit_base_patch16_224": 12}  # of timm's models that are
 
 
 def build_open_clip(*, timm: str, bert: Sizes, embed_dim: int = 512) -> nn.Module:
-    """open_clip's model, empty: `timm` names the image encoder, of its own size, `bert` is the text encoder's config."""
+    """open_clip's model, empty: `timm` names the image encoder, which has its own size; `bert` is BERT's config."""
     from open_clip.model import CustomTextCLIP
 
     vision = {"timm_model_name": timm, "timm_model_pretrained": False, "timm_pool": "", "timm_proj": "linear"}

@@ -47,9 +47,9 @@ def run_keys(case: Case, device: torch.device) -> list[Line]:
 
 
 def run_tokenizer(case: Case, device: torch.device) -> list[Line]:
-    """Every text in both frames. The vocabulary is the part of BERT's that these texts have; the rest is blank."""
+    """Every text in both frames. The vocabulary is the part of BERT's that these texts have; the rest is unused."""
     known, context = case.read("pieces.json"), case.config["context_length"]
-    vocabulary = [known.get(str(id), f"[unused {id}]") for id in range(30522)]
+    vocabulary = [known.get(str(id), f"[unused{id - 1}]") for id in range(30522)]
     cases, lines = case.read("cases.json"), []
     for field, frame in (("ids", "clips"), ("ids_strip_sep", "no_end")):
         tokenizer, wrong = WordRows(vocabulary, context_length=context, frame=frame), []
