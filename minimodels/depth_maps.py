@@ -8,6 +8,7 @@ Notation: P points    V views    R side of a map in pixels
 """
 
 import math
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,7 @@ from minimodels.errors import UserError
 SIX_VIEWS = ((0, 0, 90), (90, 0, 90), (180, 0, 90), (270, 0, 90), (0, -90, 90), (0, 90, 90))  # degrees about x, y, z
 TEN_VIEWS = (*((turn, 0, 90) for turn in (45, 135, 225, 315, 0, 90, 180, 270)), (0, -90, 90), (0, 90, 90))
 TINY = 1e-12
+FARTHEST = 1e9  # of a coordinate
 
 
 def rotation(about_x: int | float, about_y: int | float, about_z: int | float) -> Float[Tensor, "3 3"]:
@@ -33,11 +35,14 @@ def rotation(about_x: int | float, about_y: int | float, about_z: int | float) -
 
 
 def check_points(points: Tensor) -> None:
-    """Raise UserError unless these are finite points (P, 3), at least one."""
-    if points.ndim != 2 or points.shape[1] != 3 or not len(points):
-        raise UserError(f"a point cloud is (points, 3), at least one point, not {tuple(points.shape)}")
-    if not points.isfinite().all():
-        raise UserError(f"{int((~points.isfinite()).any(dim=1).sum())} of {len(points)} points are not finite")
+    """Raise UserError unless these are finite points (P, 3), at least one, none farther away than any object."""
+    if points.ndim != 2 or points.shape[1] != 3 or not len(points) or not points.is_floating_point():
+        kind = str(points.dtype).removeprefix("torch.")
+        raise UserError(f"a point cloud is (points, 3) of float, at least one point, not {tuple(points.shape)} {kind}")
+    known = points.abs() <= FARTHEST
+    if not known.all():
+        wrong = int((~known).any(dim=1).sum())
+        raise UserError(f"{wrong} of {len(points)} points are NaN, infinite or beyond {FARTHEST:g}: leave them out")
 
 
 def depth_maps(
@@ -81,12 +86,14 @@ def dense_depth_maps(
         UserError: no points, some that are not finite, or all at one place.
     """
     check_points(points)
-    images = []
+    return torch.stack([look_through(cells(turned, side, layers)) for turned in ten_sides(points)]).to(points)
+
+
+def ten_sides(points: Float[Tensor, "points 3"]) -> Iterator[Float[Tensor, "points 3"]]:
+    """The points in float64 as each of the ten views sees them: turned, then tilted, so that one looks from above."""
     for number, view in enumerate(TEN_VIEWS):
-        tilt = rotation(0, 20 if number < 8 else 12, 0)  # seen a little from above
-        turned = points.double() @ (tilt @ rotation(*view)).T.to(points.device)
-        images.append(look_through(cells(turned, side, layers)))
-    return torch.stack(images).to(points)
+        tilt = rotation(0, 20 if number < 8 else 12, 0)
+        yield points.double() @ (tilt @ rotation(*view)).T.to(points.device)
 
 
 def cells(points: Float[Tensor, "points 3"], side: int, layers: int) -> Float[Tensor, "layers side side"]:
@@ -121,5 +128,7 @@ def region(depth: Float[Tensor, "side side"]) -> Int[Tensor, "4"]:
     """
     rows, columns = (depth > 0).nonzero(as_tuple=True)
     if not len(rows):
-        raise UserError("an empty depth map: no point of the cloud is in view")
+        raise UserError(
+            "an empty depth map: no point of the cloud is in view; centre it and scale it into a sphere of radius 1"
+        )
     return torch.stack([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import torch
-from einops import repeat
+import torch.nn.functional as F
 from torch import Tensor
 
 from checkpoints_convert.proof.mutants import Mutant, StandIn
@@ -54,27 +54,58 @@ def flat(rows: int, columns: int, alpha: float = 0.2, sigma: float = 100.0) -> T
     return torch.full((rows, columns), alpha, dtype=torch.float64)
 
 
-def no_bonus(masks: Tensor, num_heads: int, head: int | None) -> Tensor:
-    return repeat(masks * 0, "b n -> b heads n", heads=num_heads)
+ROW = falip.FoveatedCLIP.bonus
 
 
-def first_head_alone(masks: Tensor, num_heads: int, head: int | None) -> Tensor:
-    return repeat(masks, "b n -> b heads n", heads=num_heads) * (torch.arange(num_heads) == 0)[:, None]
+def bonus(change: Any) -> StandIn:
+    """`FoveatedCLIP.bonus`, (B, heads, 1, 1 + N), changed."""
+    return StandIn(falip.FoveatedCLIP, "bonus", lambda self, masks, x: change(ROW(self, masks, x)))
 
 
-def scaled_bonus(masks: Tensor, num_heads: int, head: int | None) -> Tensor:
-    """Added before the scores are divided by sqrt(d)."""
-    return repeat(masks, "b n -> b heads n", heads=num_heads) * 64**-0.5
+def first_head_alone(added: Tensor) -> Tensor:
+    return torch.cat([added[:, :1], torch.zeros_like(added[:, 1:])], dim=1)
 
 
 def first_block(number: int) -> StandIn:
     """The mask begins at another block."""
+    return StandIn(falip, "first_masked_block", lambda depth: number)
 
-    def start(self: Any, clip: Any, first_block: int = number) -> None:
-        torch.nn.Module.__init__(self)
-        self.clip, self.first_block = clip, first_block
 
-    return StandIn(falip.FoveatedCLIP, "__init__", start)
+def foveate(*, rows: str = "class", keys: str = "all") -> StandIn:
+    """`foveate` whose bonus goes elsewhere, or whose patches see something else."""
+
+    def wrong(block: Any, x: Tensor, added: Tensor, *, patches: bool) -> Tensor:
+        x = x.expand(len(added), -1, -1)
+        q, k, v = block.attn.split_heads(block.norm1(x))
+        full = added.new_zeros(len(added), q.shape[1], x.shape[1], x.shape[1])
+        if rows == "every":
+            full = full + added
+        elif rows == "column":
+            full[..., 0] = added[:, :, 0]
+        else:
+            full[:, :, 0] = added[:, :, 0]
+        if keys == "patches alone":
+            full[:, :, 1:, 0] = -torch.inf
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=full)
+        made = falip.finish(block, x, mixed)
+        if keys == "not passed on":
+            made = torch.cat([made[:, :1], x[:, 1:]], dim=1)
+        return made if patches else made[:, :1]
+
+    return StandIn(falip, "foveate", wrong)
+
+
+def in_pieces(wrong: Any) -> StandIn:
+    """`encode_image` whose pieces of boxes are put together wrongly; the pieces are of one box."""
+
+    def encode_image(self: Any, image: Tensor, masks: Tensor) -> Tensor:
+        tower, x = self.clip.image_tower, self.before(image)
+        parts = []
+        for some in self.bonus(masks, x).split(1):
+            parts.append(falip.foveate(tower.blocks[-1], self.until_last(x, some), some, patches=False))
+        return tower.proj(tower.norm_post(torch.cat(wrong(parts))[:, 0]))
+
+    return StandIn(falip.FoveatedCLIP, "encode_image", encode_image)
 
 
 MUTANTS = [
@@ -88,9 +119,17 @@ MUTANTS = [
     Mutant("distance along the axes", bell(square=False), cases=MASKS),
     Mutant("the bell without its half", bell(half=1.0), cases=MASKS),
     Mutant("every patch alike", StandIn(falip, "fovea", flat), cases=MASKS),
-    Mutant("no bonus", StandIn(falip, "bonus", no_bonus), cases=MODELS),
-    Mutant("the first head alone", StandIn(falip, "bonus", first_head_alone), cases=MODELS),
-    Mutant("the bonus is scaled", StandIn(falip, "bonus", scaled_bonus), cases=MODELS),
+    Mutant("no bonus", bonus(lambda added: added * 0), cases=MODELS),
+    Mutant("the first head alone", bonus(first_head_alone), cases=MODELS),
+    Mutant("the bonus is scaled", bonus(lambda added: added * 64**-0.5), cases=MODELS),
+    Mutant("every box has the first one's bonus", bonus(lambda added: added[:1].expand_as(added)), cases=MODELS),
+    Mutant("heads share one bonus among them", bonus(lambda added: added / added.shape[1]), cases=MODELS),
+    Mutant("every token has the bonus", foveate(rows="every"), cases=MODELS),
+    Mutant("the class token's column has it, not its row", foveate(rows="column"), cases=MODELS),
+    Mutant("patches do not see the class token", foveate(keys="patches alone"), cases=MODELS),
+    Mutant("patches stay as they were", foveate(keys="not passed on"), cases=MODELS),
+    Mutant("pieces of boxes in the wrong order", in_pieces(lambda parts: parts[::-1]), cases=MODELS),
+    Mutant("the first piece of boxes for all", in_pieces(lambda parts: parts[:1] * len(parts)), cases=MODELS),
     Mutant("masked from block 7 on", first_block(7), cases=MODELS),
     Mutant("masked in the last block alone", first_block(9), cases=MODELS),
     Mutant("nothing subtracted", StandIn(falip, "subtract", lambda scores, bank: scores), cases=MODELS),

@@ -34,7 +34,34 @@ def run_realistic_projection(case: Case, device: torch.device) -> list[Line]:
         for part, ours in computed.items():
             golden = case.tensor(f"out.{part}.{name}")[views]
             lines.append(judge_one(f"out.{part}.{name}", ours, golden, case.tolerance, judged=True))
+        lines += [*judge_grid(case, name, points, views), *judge_one_view(case, name, maps, views)]
     return lines
+
+
+def judge_grid(case: Case, name: str, points: Tensor, views: list[int]) -> list[Line]:
+    """The cells of the judged views that are not empty, where the case stores them, and their depths."""
+    if f"out.grid_index.{name}" not in case.arrays:
+        return []
+    layers, side = case.config["depth"], case.config["resolution"]
+    grid = torch.stack([maps_of.cells(turned, side, layers) for turned in maps_of.ten_sides(points)]).cpu().flatten()
+    index, value = (case.tensor(f"out.grid_{part}.{name}") for part in ("index", "value"))
+    golden = torch.zeros_like(grid).index_put((index.long(),), value)
+    ours, theirs = (part.reshape(len(maps_of.TEN_VIEWS), -1)[views] for part in (grid, golden))
+    places, known = (part.nonzero()[:, 1] for part in (ours, theirs))
+    return [
+        judge_one(f"out.grid_index.{name}", places, known, case.tolerance, judged=True),
+        judge_one(f"out.grid_value.{name}", ours, theirs, case.tolerance, judged=True),
+    ]
+
+
+def judge_one_view(case: Case, name: str, maps: Tensor, views: list[int]) -> list[Line]:
+    """Views that the case stores whole, those that are judged."""
+    stored = case.numbered(rf"out\.image_view(\d+)\.{name}")
+    return [
+        judge_one(found[0], maps[views.index(int(found[1]))], case.tensor(found[0]), case.tolerance, judged=True)
+        for found in stored
+        if int(found[1]) in views
+    ]
 
 
 def clouds(case: Case) -> list[str]:
