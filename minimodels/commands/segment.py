@@ -7,7 +7,7 @@ import argparse
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -20,6 +20,7 @@ from minimodels.pixels.opening import check_output, open_image, save_picture
 from minimodels.segmenters import Answer, Kind, Place, Prompts, Reference, Segmenter, find_segmenters, segmenter_of
 from minimodels.stored import embedded
 from minimodels.terminal import door
+from minimodels.terminal.parser import numbers
 from minimodels.terminal.printing import notice, printable
 from minimodels.words.templates import sticker_model
 
@@ -114,22 +115,6 @@ def share(text: str) -> float:
     if not 0 <= number <= 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
     return number
-
-
-def numbers(count: int) -> Any:
-    """A type for argparse: so many numbers with commas between them."""
-
-    def read(text: str) -> tuple[float, ...]:
-        try:
-            found = tuple(float(part) for part in text.split(","))
-        except ValueError:
-            found = ()
-        if len(found) != count or not all(abs(number) < 1e9 for number in found):
-            example = "20,31" if count == 2 else "10,20,34,48"
-            raise argparse.ArgumentTypeError(f"{text!r} is not {count} numbers with commas between them, as {example}")
-        return found
-
-    return read
 
 
 def run(options: argparse.Namespace) -> int:

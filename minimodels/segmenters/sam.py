@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from minimodels.sam import NEGATIVE, POSITIVE, SAM
-from minimodels.sam_everything import Keep, MaskGenerator, SAMProposer
+from minimodels.sam_everything import Keep, MaskGenerator, Proposal, SAMProposer
 from minimodels.segmenters import Answer, Kind, Prompts, Segmenter
 from minimodels.words.templates import sticker_model
 
@@ -32,14 +32,19 @@ def segment_places(model: SAM, picture: Image.Image, prompts: Prompts) -> Answer
 
 def everything(model: SAM, picture: Image.Image) -> Answer:
     """All that the automatic generator finds, the largest first, so that small ones are painted over large ones."""
-    side = EVERYTHING_SIDE[sticker_model(model)]
-    keep = Keep(iou=0.5, stability=0.8) if sticker_model(model) else Keep()  # tiny-sam's clicks meant several things
-    proposals = MaskGenerator(SAMProposer(model), points_per_side=side, keep=keep)(picture)
-    proposals.sort(key=lambda proposal: -proposal.area)
+    proposals = propose(model, picture)
     logits = torch.full((len(proposals), picture.height, picture.width), -torch.inf, dtype=torch.float16)
     for logit, proposal in zip(logits, proposals):
         logit[torch.from_numpy(proposal.mask)] = torch.inf
     return Answer(["mask"] * len(proposals), logits, [proposal.predicted_iou for proposal in proposals])
+
+
+def propose(model: SAM, picture: Image.Image) -> list[Proposal]:
+    """What the automatic generator finds, asked at a grid that suits the model; the largest first."""
+    side = EVERYTHING_SIDE[sticker_model(model)]
+    keep = Keep(iou=0.5, stability=0.8) if sticker_model(model) else Keep()  # tiny-sam's clicks meant several things
+    proposals = MaskGenerator(SAMProposer(model), points_per_side=side, keep=keep)(picture)
+    return sorted(proposals, key=lambda proposal: -proposal.area)
 
 
 SEGMENTER = Segmenter(

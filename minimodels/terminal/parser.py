@@ -97,6 +97,22 @@ def finite(text: str) -> float:
     return number
 
 
+def numbers(count: int) -> Any:
+    """A type for argparse: so many numbers with commas between them."""
+
+    def read(text: str) -> tuple[float, ...]:
+        try:
+            found = tuple(float(part) for part in text.split(","))
+        except ValueError:
+            found = ()
+        if len(found) != count or not all(abs(number) < 1e9 for number in found):
+            example = "20,31" if count == 2 else "10,20,34,48"
+            raise argparse.ArgumentTypeError(f"{text!r} is not {count} numbers with commas between them, as {example}")
+        return found
+
+    return read
+
+
 def short(text: str) -> str:
     """What was typed, for a message."""
     return repr(text if len(text) <= 60 else f"{text[:57]}...")

@@ -18,6 +18,7 @@ ARGUMENTS = {
     "search": ["folder", "a cat"],
     "segment": ["a.png", "a cat"],
     "match": ["a.png", "mask.png", "b.png"],
+    "which": ["a.png", "a cat", "--box=1,2,30,40"],
 }
 ODD = [
     "", "-", "--", "-1", "0", "1", "٣", "1.5", "1e300", "nan", "-inf", "9" * 25, "9" * 5000, "text", "x" * 300,
@@ -47,7 +48,7 @@ def run(capsys, monkeypatch, tmp_path, model_file):
     mask.save(tmp_path / "here" / "mask.png")
 
     def with_model(command, *arguments):
-        small = ["--model", str(model_file)] if command in ("zero-shot", "search") else []
+        small = ["--model", str(model_file)] if command in ("zero-shot", "search", "which") else []
         return call(command, *arguments, *([] if "--model" in " ".join(arguments) else small))
 
     return with_model

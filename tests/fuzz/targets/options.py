@@ -110,6 +110,23 @@ LINES: dict[str, tuple[str, list[str], dict[str, tuple[str, ...]]]] = {
             "--dtype": ("float32", "float64"),
         },
     ),
+    "which": (
+        "minimodels",
+        ["which", "a.png", "a dog", "--box", "1,2,30,40", "--model", "own.safetensors"],
+        {
+            "--box": ("0,0,64,64", "63,63,64,64", "5.5,1,9,2", "9,9,1,1", "0,0,65,1"),
+            "--by": ("falip", "crop", "circle"),
+            "--alpha": ("0", "-3", "6", "1000", "1001"),
+            "--first-block": ("0", "1", "8"),
+            "--template": ("{}", "{a} x", "{x}"),
+            "--sam": ("tiny-sam",),
+            "--top": ("1", "2"),
+            "--json": (),
+            "-o": ("w.png",),
+            "--device": ("cpu",),
+            "--dtype": ("float32", "bfloat16", "float64"),
+        },
+    ),
     "inspect": (
         "checkpoints_convert",
         ["inspect", "vit.safetensors"],
@@ -137,7 +154,7 @@ LINES: dict[str, tuple[str, list[str], dict[str, tuple[str, ...]]]] = {
 
 def make(rng: Random) -> tuple[dict[str, Any], dict[str, bytes]]:
     """A command line with options added, changed, doubled, lost."""
-    light = ("zero-shot", "search", "inspect", "convert", "export", "list", "fetch", "verify")
+    light = ("zero-shot", "search", "which", "inspect", "convert", "export", "list", "fetch", "verify")
     line = rng.choice((*light, *LINES))
     words, options = list(LINES[line][1]), LINES[line][2]
     for _ in range(rng.choice((1, 1, 2, 3))):
