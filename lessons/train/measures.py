@@ -33,16 +33,17 @@ def open_weights(path: Path, kind: type[nn.Module], device: str | torch.device) 
     return model
 
 
-def normalized(images: np.ndarray) -> Tensor:
-    """Pictures (B, H, W, 3) uint8 as the model reads them: (B, 3, H, W) float32, CLIP's mean and std."""
-    return (torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255 - MEAN) / STD
+def normalized(images: np.ndarray, preprocess: Any = _CLIP) -> Tensor:
+    """Pictures (B, H, W, 3) uint8 as a model reads them: (B, 3, H, W) float32, mean and std of its preprocess."""
+    mean, std = (torch.tensor(numbers).view(3, 1, 1) for numbers in (preprocess.mean, preprocess.std))
+    return (torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255 - mean) / std
 
 
 @torch.no_grad()
 def embed_images(model, images: np.ndarray, piece: int = 128) -> Tensor:
-    """Unit vectors (N, E) of pictures (N, H, W, 3) uint8."""
-    device = next(model.parameters()).device
-    parts = (normalized(images[n : n + piece]).to(device) for n in range(0, len(images), piece))
+    """Unit vectors (N, E) of pictures (N, H, W, 3) uint8; CLIP's mean and std where the model tells no other."""
+    device, preprocess = next(model.parameters()).device, getattr(model, "preprocess", _CLIP)
+    parts = (normalized(images[n : n + piece], preprocess).to(device) for n in range(0, len(images), piece))
     return torch.cat([F.normalize(model.encode_image(part), dim=-1) for part in parts])
 
 
@@ -50,7 +51,8 @@ def embed_images(model, images: np.ndarray, piece: int = 128) -> Tensor:
 def embed_texts(model, tokenize, texts: list[str], piece: int = 256) -> Tensor:
     """Unit vectors (T, E) of texts."""
     device = next(model.parameters()).device
-    parts = (trim(tokenize(texts[n : n + piece])).to(device) for n in range(0, len(texts), piece))
+    cut = getattr(model, "trim", trim)
+    parts = (cut(tokenize(texts[n : n + piece])).to(device) for n in range(0, len(texts), piece))
     return torch.cat([F.normalize(model.encode_text(part), dim=-1) for part in parts])
 
 
