@@ -39,6 +39,11 @@ def add_model_options(parser: argparse.ArgumentParser, default: str = DEFAULT_MO
         metavar="NAME|FILE",
         help=f"an embedded model, an official name ({official}) or a checkpoint file (default {default})",
     )
+    add_device_options(group)
+
+
+def add_device_options(group: Any) -> None:
+    """--device, --dtype."""
     group.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1, mps")
     group.add_argument("--dtype", default="float32", choices=DTYPES, help="numbers it computes with (default float32)")
 

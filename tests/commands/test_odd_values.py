@@ -15,6 +15,7 @@ from tests.commands.command_line import assert_one_clear_line, command_line, pai
 
 ARGUMENTS = {
     "zero-shot": ["a.png", "cat", "dog"],
+    "compare": ["a.png", "a cat", "a dog"],
     "search": ["folder", "a cat"],
     "segment": ["a.png", "a cat"],
     "match": ["a.png", "mask.png", "b.png"],
@@ -162,6 +163,7 @@ SHAPES = [(1, 20000), (5000, 3)]
 MORE = [pytest.param(shape, marks=pytest.mark.slow) for shape in ((1, 1), (20000, 1), (3, 5000), (2, 2), (65, 64))]
 ASKED = {
     "zero-shot": [["cat", "dog"]],
+    "compare": [["cat", "dog"]],
     "search": [["a cat"], ["--like", "a.png"]],
     "segment": [["a cat"], ["the cat on the left", "--model", "tiny-lavt"], ["--point", "0,0"], ["--box", "0,0,1,1"],
                 ["--everything"], ["--prompt-image", "a.png"]],

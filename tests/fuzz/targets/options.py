@@ -54,6 +54,16 @@ LINES: dict[str, tuple[str, list[str], dict[str, tuple[str, ...]]]] = {
             "--dtype": ("float32", "bfloat16", "float64"),
         },
     ),
+    "compare": (
+        "minimodels",
+        ["compare", "a.png", "a dog", "a cat", "--models", "own.safetensors,tiny-clip"],
+        {
+            "--models": ("tiny-clip,tiny-clips", "own.safetensors,tiny-clips", "tiny-clip", "tiny-vit,tiny-clip"),
+            "--json": (),
+            "--device": ("cpu",),
+            "--dtype": ("bfloat16", "float64"),
+        },
+    ),
     "search": (
         "minimodels",
         ["search", ".", "a dog", "--model", "own.safetensors"],

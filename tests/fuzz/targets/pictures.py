@@ -40,6 +40,7 @@ SIZES = (
 COMMANDS: tuple[tuple[str, ...], ...] = (
     ("zero-shot", "x.png", "a dog", "a cat", "--model", "own.safetensors"),
     ("zero-shot", "x.png", "a dog", "a cat"),
+    ("compare", "x.png", "a dog", "a cat"),
     ("segment", "x.png", "a dog", "-o", "out.png"),
     ("segment", "x.png", "the dog on the left", "--model", "tiny-lavt", "--masks", "masks"),
     ("segment", "x.png", "--point", "0,0", "--model", "tiny-sam"),
