@@ -254,7 +254,7 @@ def test_every_command_line_in_the_texts_parses():
 
 
 def test_a_wrong_command_line_is_noticed():
-    for line in ("clip --run my/clip", "lavt --json figures.json", "clips"):
+    for line in ("clip --run my/clip", "lavt --json figures.json", "clap"):
         name, *words = shlex.split(line)
         with pytest.raises(UserError):
             command.make_parser(name).parse_args(words)
