@@ -17,7 +17,7 @@ from torch import Tensor
 
 from minimodels.errors import UserError
 from minimodels.words.byte_pair import repair_text, too_long
-from minimodels.words.word_piece import WordPieceTokenizer
+from minimodels.words.word_piece import PAD, SEPARATOR, WordPieceTokenizer
 
 FRAMES = ("clips", "no_end", "plain")
 START, END = "[unused0]", "[unused1]"  # CLIPS marks a text by two rows that BERT left free
@@ -56,6 +56,8 @@ class WordRows:
         self.taken = 3 if frame == "clips" else 2  # ids of a row that frame the text
         if frame == "clips" and (lacking := {START, END} - self.words.ids.keys()):
             raise UserError(f"the vocabulary lacks {' and '.join(sorted(lacking))}, with which a CLIPS marks a text")
+        ends = {"clips": END, "no_end": PAD, "plain": SEPARATOR}
+        self.end = self.words.ids[ends[frame]]  # of a text
 
     def encode(self, text: str) -> list[int]:
         """The ids of a whole text, cleaned, without a frame and without a limit."""
@@ -69,7 +71,7 @@ class WordRows:
         """One row without its padding; too many pieces are cut."""
         kept = pieces[: self.context_length - self.taken]
         if self.frame == "clips":
-            return [self.words.ids[START], *kept, self.words.ids[END]]  # the last [CLS] follows behind the padding
+            return [self.words.ids[START], *kept, self.end]  # the last [CLS] follows behind the padding
         row = [self.words.start, *kept, self.words.end]
         if self.frame == "no_end":  # also one that was typed
             return [self.pad if id == self.words.end else id for id in row]

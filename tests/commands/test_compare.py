@@ -30,7 +30,7 @@ def model_files(tmp_path_factory):
     """A CLIP and a CLIPS in miniature."""
     place = tmp_path_factory.mktemp("models")
     about, tensors = small("CLIPS")
-    words = learn_words([*CAPTIONS, "the cat on the left"])
+    words = [*learn_words([*CAPTIONS, "the cat on the left"]), "[unused0]", "[unused1]"]
     arguments = about["arguments"] | {"vocab_size": len(words), "context_length": CONTEXT}
     about |= {"arguments": arguments, "tokenizer": about["tokenizer"] | {"vocabulary": words}}
     about["tokenizer"] |= {"context_length": CONTEXT}

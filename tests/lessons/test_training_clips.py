@@ -6,22 +6,25 @@ import re
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from lessons.stickers import exams, two_captions
 from lessons.stickers.captions import OPPOSITE, describe, relation
 from lessons.stickers.scenes import Sticker
 from lessons.stickers.sheet import CLASSES, COLOURS
-from lessons.stickers.splits import TRAIN
+from lessons.stickers.splits import TEST, TRAIN
 from lessons.train import __main__ as command
 from lessons.train import loop, measures
 from lessons.train.clip import trainer as clip
 from lessons.train.clips import report as clips_report
 from lessons.train.clips import trainer as clips
+from minimodels.__main__ import main as minimodels_command
 from minimodels.clip import CLIP
 from minimodels.clips import CLIPS
 from minimodels.errors import UserError
+from minimodels.pixels.preprocess_tensor import SquashPreprocess
 from minimodels.stored import models
-from tests.lessons.test_training import assert_resumes
+from tests.lessons.test_training import assert_resumes, assert_share
 
 SCENES, RIGHT = exams.training_captions(range(400), single_share=0.2)
 
@@ -145,13 +148,18 @@ def test_report_judges_every_run_and_writes_json(tmp_path, monkeypatch, capsys):
     for name, trainer in (("a", clips.Trainer(settings)), ("b", clip.Trainer(settings, captions="web"))):
         (tmp_path / name).mkdir()
         models.save(tmp_path / name / "model.safetensors", trainer.model, trainer.describe())
+    last = {"step": 5, "images": 1280, "cpu_seconds": 121.0}
+    (tmp_path / "a" / "log.json").write_text(json.dumps({"seed": 3, "log": [{"step": 1}, last]}))
     measured = clips_report.measure
     monkeypatch.setattr(clips_report, "measure", lambda *them: measured(*them, count=12, rounds=1))
     words = ["clips", "--evaluate", tmp_path / "a", "--against", tmp_path / "b", "--out", tmp_path / "measured"]
     assert command.main([str(word) for word in words]) == 1
     printed = capsys.readouterr().out
     assert "1 x tiny CLIPS" in printed and "1 x tiny CLIP " in printed and ">= 93% MISSED" in printed
-    rows = json.loads((tmp_path / "measured" / "figures.json").read_text())
+    figures = json.loads((tmp_path / "measured" / "figures.json").read_text())
+    rows, told = figures["rows"], {"images": 1280, "minutes": 2.0}
+    assert figures["runs"][0] == {"class": "CLIPS", "seed": 3, **told}
+    assert figures["runs"][1] == {"class": "CLIP", "seed": None, "images": None, "minutes": 0.0}
     assert len(rows) == 7 and all(len(row["clips"]) == len(row["clip"]) == 1 for row in rows)
     assert [type(models.open_file(tmp_path / name / "model.safetensors")) for name in "ab"] == [CLIPS, CLIP]
     assert command.main(["clips", "--evaluate", str(tmp_path / "b")]) == 2
@@ -162,3 +170,28 @@ def test_how_runs_are_summed_up():
     row = clips_report.Row("m", 10, [0.95, 0.97], [0.9], 0.1, None, 0.5, 0.93)
     assert "96.0% (95.0-97.0)" in row.text() and "MISSED" in row.text() and not row.met
     assert row._replace(clip=[0.94]).met and clips_report.spread([]) == ""
+
+
+def test_tiny_clips_keeps_its_word():
+    """The bar, on a smaller sample than the report's, in pictures and words as it was trained on them."""
+    model = models.load("tiny-clips")
+    ranks = measures.retrieval_ranks(model, model.tokenize, exams.captioned(TEST, 400, start=710_000))
+    assert_share((ranks < 1).float(), 0.93)
+    assert model.tokenize.words.vocabulary == clips.learn_tokenizer().words.vocabulary
+    image = exams.pictures(SCENES[:1])
+    ours = model.preprocess(Image.fromarray(image[0]))
+    torch.testing.assert_close(ours, measures.normalized(image, SquashPreprocess(64))[0], atol=1e-6, rtol=0)
+
+
+def test_tiny_clips_answers_commands(tmp_path, monkeypatch, capsys):
+    """Wherever a dual encoder does: zero-shot, search and compare."""
+    monkeypatch.chdir(tmp_path)
+    exam = exams.singles(TEST, 1, start=720_000)
+    Image.fromarray(exam.images[0]).save("dog.png")
+    Image.fromarray(exam.images[3]).save("cat.png")
+    assert minimodels_command(["zero-shot", "dog.png", "cat", "dog", "rocket", "--model", "tiny-clips"]) == 0
+    assert capsys.readouterr().out.splitlines()[0].startswith("  dog")
+    assert minimodels_command(["search", ".", "a cat", "--model", "tiny-clips"]) == 0
+    assert re.search(r" 1 +[0-9.]+ +cat.png", capsys.readouterr().out)
+    assert minimodels_command(["compare", "dog.png", "a dog", "a cat", "--json"]) == 0
+    assert [one["ranks"] for one in json.loads(capsys.readouterr().out)["models"]] == [[1, 2], [1, 2]]

@@ -72,3 +72,14 @@ def test_a_stored_model_names_its_rows():
 
 def test_the_kinds_lie_in_the_files_of_the_tokenizers():
     assert set(tokenizer_kinds()) == {"bpe", "clip", "none", "word_rows", "wordpiece"}
+
+
+@pytest.mark.parametrize("frame", FRAMED)
+def test_commands_check_texts_against_the_models_table(frame):
+    """Every id of a text, the one that ends it too, has a row in the table; else one line says so."""
+    model = torch.nn.Module()
+    model.tokenize, model.token_embedding = WordRows(PIECES, frame=frame), torch.nn.Embedding(len(PIECES), 2)
+    assert door.check_texts(["dogs on grass", "dogs on grass"], "label", model) == ["dogs on grass"]
+    model.token_embedding = torch.nn.Embedding(len(PIECES) - 1, 2)
+    with pytest.raises(UserError, match="label 1 has the id 10, the model knows 0 to 9"):
+        door.check_texts(["dogs on grass"], "label", model)

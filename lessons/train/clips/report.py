@@ -4,6 +4,7 @@ With `--against FOLDER ...` further runs are measured on the same exams, CLIPS o
 `python -m lessons.train clip --captions web`: the table then has the mean of each kind and its spread over the seeds.
 """
 
+import json
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -124,8 +125,16 @@ def measure(models: list[DualEncoder], untrained: DualEncoder, count: int = 1000
     return rows
 
 
+def told_of(file: Path, model: DualEncoder) -> dict[str, Any]:
+    """What the log beside a run's weights says: seed, pictures, and the minutes that its process computed."""
+    about = json.loads(log.read_text("utf-8")) if (log := file.with_name(embedded.LOG)).is_file() else {}
+    last = about.get("log", [{}])[-1]
+    minutes = round(last.get("cpu_seconds", 0) / 60, 1)
+    return {"class": type(model).__name__, "seed": about.get("seed"), "images": last.get("images"), "minutes": minutes}
+
+
 def report(path: Path, device: str = "cpu", against: list[Path] = OPTIONS["against"]["default"]) -> tuple[Any, bool]:
-    """Print the table; give its figures, and whether every bar is met.
+    """Print the table; give its figures ("runs" and "rows"), and whether every bar is met.
 
     Raises:
         UserError: weights are missing, or not a CLIPS of ours (`against`: or a CLIP).
@@ -143,4 +152,7 @@ def report(path: Path, device: str = "cpu", against: list[Path] = OPTIONS["again
     rows = measure(models, untrained)
     for row in rows:
         print(row.text())
-    return [row._asdict() for row in rows], all(row.met for row in rows)
+    runs = [told_of(file, model) for file, model in zip((path, *files), models)]
+    for run in runs:
+        print(", ".join(f"{name} {value}" for name, value in run.items()))
+    return {"runs": runs, "rows": [row._asdict() for row in rows]}, all(row.met for row in rows)

@@ -1,6 +1,6 @@
 """Tiny CLIPS learns from web captions and synthetic ones: `python -m lessons.train clips`.
 
-Liu et al. 2024, section 3. Beside each picture stand two texts: the short, noisy caption of the web and a piece of a
+Liu et al. 2024. Beside each picture stand two texts: the short, noisy caption of the web and a piece of a
 long synthetic one. The loss is the mean of CLIP's loss over both. The paper's caption decoder, which writes the long
 caption from the picture and the short one, is left out: it helps in training alone, and nobody published its weights.
 Against it stands `python -m lessons.train clip --captions web`: the same pictures, the web captions alone.
