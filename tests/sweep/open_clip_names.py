@@ -74,9 +74,14 @@ def build(name: str, config: dict[str, Any]) -> nn.Module:
 
 
 def write_config_alone(config: dict[str, Any], folder: Path) -> None:
-    """A folder with the config and a tensor or two: what the towers would be, the config says."""
+    """A folder with the config and a tensor or two of either tower: what the towers would be, the config says."""
     folder.joinpath("open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": {}}))
-    names = ("logit_scale", *(f"visual.trunk.{name}" for name in ("pos_embed", "norm.weight", "norm.bias")))
+    timm_tower, hf_tower = "timm_model_name" in config["vision_cfg"], "hf_model_name" in config["text_cfg"]
+    vision = "visual.trunk.{}" if timm_tower else "visual.{}"
+    text = "text.transformer.embeddings.{}" if hf_tower else "text.{}" if config.get("custom_text") else "{}"
+    towers = (vision, ("norm.weight", "norm.bias") if timm_tower else ("ln_post.weight", "ln_post.bias"))
+    words = (text, ("word_embeddings.weight",) if hf_tower else ("token_embedding.weight", "ln_final.weight"))
+    names = ["logit_scale", *(place.format(name) for place, inside in (towers, words) for name in inside)]
     tensors = {name: torch.zeros(1) for name in names}
     save_file(tensors, folder / "open_clip_model.safetensors")
 

@@ -13,7 +13,7 @@ SOME = {
     "ViT-H-14-quickgelu": "",  # heads of 80
     "RN50x4": "",
     "ViT-M-16-alt": "our CLIP has no layer scale",
-    "ViT-L-14-CLIPA": "our CLIP has no image tower without its first norm",
+    "ViT-L-14-CLIPA": "",
     "ViT-L-14-worldwide": "our CLIP has no pooling but at the largest id",
     "coca_ViT-B-32": "our CLIP has no decoder that writes captions",
     "ViT-B-16-SigLIP": "our CLIP has no bias beside the scale",
