@@ -79,7 +79,7 @@ def write_config_alone(config: dict[str, Any], folder: Path) -> None:
     timm_tower, hf_tower = "timm_model_name" in config["vision_cfg"], "hf_model_name" in config["text_cfg"]
     vision = "visual.trunk.{}" if timm_tower else "visual.{}"
     text = "text.transformer.embeddings.{}" if hf_tower else "text.{}" if config.get("custom_text") else "{}"
-    towers = (vision, ("norm.weight", "norm.bias") if timm_tower else ("ln_post.weight", "ln_post.bias"))
+    towers = (vision, ("norm.weight", "norm.bias") if timm_tower else ("ln_pre.weight", "ln_pre.bias"))
     words = (text, ("word_embeddings.weight",) if hf_tower else ("token_embedding.weight", "ln_final.weight"))
     names = ["logit_scale", *(place.format(name) for place, inside in (towers, words) for name in inside)]
     tensors = {name: torch.zeros(1) for name in names}

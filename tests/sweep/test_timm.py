@@ -16,6 +16,8 @@ AGREE = [
     "flexivit_small",
     "vit_small_patch14_dinov2",
     "vit_small_patch14_reg4_dinov2",
+    "resnet18",
+    "resnet50",
 ]
 REFUSED = {
     "test_vit2": "global_pool",  # a DINOv2 but for its pooling and its head
@@ -29,6 +31,11 @@ REFUSED = {
     "vit_medium_patch16_gap_240": "LayerScale|global_pool",
     "vit_base_patch16_rpn_224": "res-post-norm",
     "vit_base_patch32_siglip_gap_256": "tanh GELU",
+    "resnetaa50": 'architecture "resnetaa50"',  # the names and shapes of resnet50
+    "resnet50d": "a stem of three convolutions",
+    "resnet50_gn": "architecture|running_mean",
+    "resnext50_32x4d": "architecture",
+    "seresnet18": "attention over channels",
 }
 
 
