@@ -153,6 +153,19 @@ def test_the_commands_on_a_genuine_folder(command, folder, capsys):
     assert "biomedclip" in (said.out + said.err).lower()
 
 
+def test_a_picture_is_asked_about_words(folder, capsys):
+    from minimodels.__main__ import main as ask
+
+    noise_picture(100, 140).save(folder / "p.png")
+    words = ["lung", "heart cell", "--template", "this is an image of {}", "--template", "{} presented in image"]
+    assert ask(["zero-shot", str(folder / "p.png"), *words, "--model", str(folder), "--json"]) == 0
+    answer = capsys.readouterr()
+    assert "heart cell" in answer.out, answer.err
+    write_words(folder, PIECES[:9])
+    assert ask(["zero-shot", str(folder / "p.png"), *words, "--model", str(folder)]) == 2
+    assert "has 9 pieces, this BiomedCLIP 32 rows" in capsys.readouterr().err
+
+
 def test_the_catalogue_knows_it():
     entry = biomedclip.ENTRIES[0]
     assert entry.weights.sha256 is None  # a copy's is known, the original's is not: recorded at the first download
