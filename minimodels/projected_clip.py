@@ -9,10 +9,11 @@ Notation: B pairs    N tokens    D encoder width    E embed_dim, the space both 
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from minimodels.bert import BERT
+from minimodels.clip import DualEncoder
 from minimodels.resnet import ResNet
 from minimodels.vit import ViT
 
@@ -35,15 +36,42 @@ class ProjectionHead(nn.Module):
         return self.norm(projected + self.dropout(self.fc2(F.gelu(projected))))
 
 
-class ProjectedCLIP(nn.Module):
+class ProjectedImage(nn.Module):
+    """An image encoder without its head, and a projection head."""
+
+    def __init__(self, encoder: ViT | ResNet, embed_dim: int, dropout: float = 0.1):
+        super().__init__()
+        width = encoder.out_channels if isinstance(encoder, ResNet) else encoder.pos.shape[1]
+        self.encoder, self.proj = encoder, ProjectionHead(width, embed_dim, dropout)
+
+    def forward(self, image: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch embed_dim"]:
+        """Embeddings (B, E), not normalised, of pictures normalised with ImageNet's mean and std."""
+        return self.proj(self.encoder(image))
+
+
+class ProjectedText(nn.Module):
+    """A text encoder and a projection head on its token [CLS]."""
+
+    def __init__(self, encoder: BERT, embed_dim: int, dropout: float = 0.1, pad: int = 0):
+        super().__init__()
+        self.encoder, self.proj = encoder, ProjectionHead(encoder.pos.shape[1], embed_dim, dropout)
+        self.pad = pad
+
+    def forward(self, ids: Int[Tensor, "texts tokens"]) -> Float[Tensor, "texts embed_dim"]:
+        """Embeddings (T, E), not normalised; the padding is found by its id, and no token sees it."""
+        tokens = self.encoder(ids, ids != self.pad)  # (T, N, D)
+        return self.proj(tokens[:, 0])  # (T, E)
+
+
+class ProjectedCLIP(DualEncoder):
     """Two encoders of the house without their heads, and a projection head each.
 
     Args:
         image_encoder: a `ViT` or `ResNet` with `num_classes=0`: pictures (B, 3, H, W) -> features (B, D).
         text_encoder: a `BERT`, in the original a DistilBERT (`token_types=0`).
-        image_width, text_width: D of each encoder.
         embed_dim: E. dropout: in both heads, during training alone.
         temperature: a plain number, not learned.
+        pad: the id of [PAD].
     """
 
     def __init__(
@@ -51,27 +79,34 @@ class ProjectedCLIP(nn.Module):
         image_encoder: ViT | ResNet,
         text_encoder: BERT,
         *,
-        image_width: int = 2048,
-        text_width: int = 768,
         embed_dim: int = 256,
         dropout: float = 0.1,
         temperature: float = 1.0,
+        pad: int = 0,
     ):
-        super().__init__()
-        self.image_encoder, self.text_encoder = image_encoder, text_encoder
-        self.image_head = ProjectionHead(image_width, embed_dim, dropout)
-        self.text_head = ProjectionHead(text_width, embed_dim, dropout)
-        self.temperature = temperature
+        nn.Module.__init__(self)  # and not DualEncoder's, which adds a learned scale
+        self.image_tower = ProjectedImage(image_encoder, embed_dim, dropout)
+        self.text_tower = ProjectedText(text_encoder, embed_dim, dropout, pad)
+        self.temperature, self.pad = temperature, pad
 
-    def encode_image(self, image: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch embed_dim"]:
-        """Image embeddings (B, E): not normalised in training, by the reader in a search."""
-        return self.image_head(self.image_encoder(image))
+    @property
+    def logit_scale(self) -> Float[Tensor, ""]:  # type: ignore[override]  # computed here, a parameter there
+        """The logarithm of what a cosine has to be multiplied by: both heads' usual lengths over the temperature.
 
-    def encode_text(
-        self, ids: Int[Tensor, "batch tokens"], mask: Bool[Tensor, "batch tokens"] | Int[Tensor, "batch tokens"] | None
-    ) -> Float[Tensor, "batch embed_dim"]:
-        """Text embeddings (B, E) of the token [CLS]; `mask` is 0 at the padding."""
-        return self.text_head(self.text_encoder(ids, mask)[:, 0])
+        A LayerNorm gives its vectors about the length of its gain. In a search that alone is left of the temperature.
+        """
+        lengths = self.image_tower.proj.norm.weight.norm() * self.text_tower.proj.norm.weight.norm()
+        return (lengths / self.temperature).log()
+
+    def trim(self, ids: Int[Tensor, "texts context"]) -> Int[Tensor, "texts tokens"]:
+        """The columns up to the longest text: no token sees the padding, so cutting it off changes nothing."""
+        return ids[:, : int((ids != self.pad).sum(dim=1).max())] if ids.numel() else ids
+
+    def logits(
+        self, image: Float[Tensor, "batch embed_dim"], text: Float[Tensor, "texts embed_dim"]
+    ) -> Float[Tensor, "batch texts"]:
+        """Products of the embeddings as they are, over the temperature (B, T): no cosines. As in training."""
+        return image @ text.T / self.temperature
 
 
 def soft_target_loss(
