@@ -88,7 +88,7 @@ def add_measuring(parser: Parser, system: str, report: ModuleType, trained: bool
     """What is measured: weights where there are some, else the system as it is put together."""
     group, help_text = parser.add_argument_group("measuring"), "measure on unseen scenes, do not train"
     if trained:
-        book = embedded.file(f"tiny-{system}")
+        book = embedded.file(f"tiny-{system}".replace("_", "-"))
         what = f"{help_text} (default: the book's weights; or a file, or the folder of a run)"
         group.add_argument("--evaluate", type=Path, metavar="WEIGHTS", nargs="?", const=book, help=what)
     else:

@@ -30,6 +30,7 @@ class WordRows:
         vocabulary, lowercase, strip_accents: see `WordPieceTokenizer`.
         context_length: N, 80 in CLIPS, 256 in BiomedCLIP.
         frame: "clips", "no_end" or "plain".
+        repair: clean a text as open_clip does for CLIP (broken characters, HTML) before BERT's own cleaning.
 
     Raises:
         UserError: another frame, a context without room for a piece, or in the frame "clips" a vocabulary without its
@@ -45,13 +46,14 @@ class WordRows:
         strip_accents: bool | None = None,
         context_length: int = 80,
         frame: str = "clips",
+        repair: bool = True,
     ) -> None:
         if frame not in FRAMES:
             raise UserError(f"the frame {frame!r} is none; there are: {', '.join(FRAMES)}")
         if context_length < 4:
             raise UserError(f"context_length is {context_length}, expected at least 4: a text and what frames it")
         self.words = WordPieceTokenizer(vocabulary, lowercase, strip_accents, context_length)
-        self.context_length, self.frame = context_length, frame
+        self.context_length, self.frame, self.repair = context_length, frame, repair
         self.vocab_size, self.pad = self.words.vocab_size, self.words.pad
         self.taken = 3 if frame == "clips" else 2  # ids of a row that frame the text
         self.end = {"no_end": self.pad, "plain": self.words.end}.get(frame, self.words.ids.get(END, -1))
@@ -62,7 +64,7 @@ class WordRows:
 
     def encode(self, text: str) -> list[int]:
         """The ids of a whole text, cleaned, without a frame and without a limit."""
-        return self.words.encode(repair_text(text))
+        return self.words.encode(repair_text(text) if self.repair else text)
 
     def decode(self, ids: Iterable[int] | Int[Tensor, "ids"]) -> str:
         """See `WordPieceTokenizer.decode`."""

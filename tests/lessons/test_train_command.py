@@ -100,7 +100,7 @@ def test_every_trainer_is_found():
     assert set(command.systems()) == beside >= {"clip", "clipseg", "dinov2", "lavt", "matcher", "sam", "vit"}
     for name in TRAINED:
         assert issubclass(command.part(name, "trainer").Trainer, loop.Trainer)
-        assert command.part(name, "report") and f"tiny-{name}" in embedded.names()
+        assert command.part(name, "report") and f"tiny-{name}".replace("_", "-") in embedded.names()
 
 
 @pytest.mark.parametrize("system", command.systems())
