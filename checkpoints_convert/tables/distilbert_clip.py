@@ -19,7 +19,7 @@ from checkpoints_convert.tables.clipseg import prefixed
 from checkpoints_convert.tables.rules import Row, Table
 from checkpoints_convert.tables.system import HEADS, Architecture, Check, Format, System, two_sides
 from minimodels.errors import UserError
-from minimodels.errors.untrusted import Settings, number, truth
+from minimodels.errors.untrusted import Settings, number, text, truth
 from minimodels.pixels.preprocess import preprocess_to_dict
 from minimodels.pixels.preprocess_tensor import TensorPreprocess
 
@@ -44,10 +44,10 @@ def official_rows() -> list[Row]:
 
 def official_class(arguments: Mapping[str, Any]) -> str:
     """The official model pools the mean, as timm does it for each encoder; its DistilBERT has one epsilon."""
-    image, text = arguments["image_encoder"], arguments["text_encoder"]["arguments"]
+    image, words = arguments["image_encoder"], arguments["text_encoder"]["arguments"]
     pooled = image["class"] == "ResNet" or (image["arguments"]["mean_pool"] and image["arguments"]["norm_after_pool"])
     headless = not image["arguments"]["num_classes"]
-    distil = not text["token_types"] and not text["pooler"] and text["norm_eps"] == bert.NORM_EPS
+    distil = not words["token_types"] and not words["pooler"] and words["norm_eps"] == bert.NORM_EPS
     return "OpenAI-CLIP.CLIPModel" if pooled and headless and distil else ""
 
 
@@ -95,7 +95,7 @@ def assumed(tensors: Mapping[str, Tensor], told: Mapping[str, Any]) -> dict[str,
 def image_architecture(tensors: Mapping[str, Tensor], told: Mapping[str, Any]) -> Architecture:
     """A ResNet by its first convolution, else a ViT."""
     if "stem.conv.weight" in tensors:
-        return resnet.architecture(tensors, {})
+        return resnet.architecture(tensors, {key: told[key] for key in ("architecture",) if key in told})
     known = {key: told[key] for key in ("image_size", "mean_pool") if key in told}
     return vit.architecture(tensors, {**vit.FORMATS["timm"].told, **known, "num_heads": told["vision_heads"]})
 
@@ -129,13 +129,13 @@ def surroundings(arguments: Mapping[str, Any], format_name: str, beside: Setting
     if "vocabulary" not in beside:
         return about
     words = bert.read_tokenizer(Path(beside.text("vocabulary")), beside.inside("tokenizer_config"))
-    text = arguments["text_encoder"]["arguments"]
-    if len(words["vocabulary"]) != text["vocab_size"]:
+    encoder = arguments["text_encoder"]["arguments"]
+    if len(words["vocabulary"]) != encoder["vocab_size"]:
         raise UserError(
             f"{beside['vocabulary']} has {len(words['vocabulary']):,} pieces, this text encoder has rows for "
-            f"{text['vocab_size']:,}: it belongs to another model; put the vocabulary of the training there"
+            f"{encoder['vocab_size']:,}: it belongs to another model; put the vocabulary of the training there"
         )
-    return {**about, "tokenizer": text_rows(words, text["max_length"])}
+    return {**about, "tokenizer": text_rows(words, encoder["max_length"])}
 
 
 def text_rows(words: Mapping[str, Any], max_length: int) -> dict[str, Any]:
@@ -151,6 +151,7 @@ def temperature(value: Any, what: str) -> float:
 
 
 TOLD: dict[str, Check] = {
+    "architecture": text,  # of a ResNet, by timm's name
     "vision_heads": HEADS,
     **{name: bert.TOLD[key] for key, name in TEXT_KEYS.items()},
     "image_size": two_sides,

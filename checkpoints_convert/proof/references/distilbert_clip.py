@@ -90,17 +90,28 @@ def vit_told(sizes: Sizes) -> dict[str, Any]:
     return vit_reference.timm_told({"global_pool": "avg", **sizes})
 
 
-def sizes_of(arguments: Mapping[str, Any]) -> Sizes | None:
-    """The libraries' words for the arguments of ours."""
-    image, text = arguments["image_encoder"], arguments["text_encoder"]["arguments"]
-    if image["arguments"]["num_classes"] or (bert := bert_reference.distilbert_sizes(text)) is None:
+def shared_sizes(arguments: Mapping[str, Any]) -> Sizes | None:
+    """The libraries' words for all but the image encoder, which has no head."""
+    bert = bert_reference.distilbert_sizes(arguments["text_encoder"]["arguments"])
+    if bert is None or arguments["image_encoder"]["arguments"]["num_classes"]:
         return None
-    alike = {key: arguments[key] for key in ("embed_dim", "temperature")}
-    if image["class"] == "ResNet":
-        one = image["arguments"]
-        known = {"resnet": {key: one[key] for key in ("depths", "bottleneck")}}
-        return {**known, "bert": bert, **alike} if one["width"] == 64 else None
-    return {"vit": vit_reference.timm_sizes(image["arguments"]), "bert": bert, **alike}
+    return {"bert": bert, **{key: arguments[key] for key in ("embed_dim", "temperature")}}
+
+
+def vit_sizes(arguments: Mapping[str, Any]) -> Sizes | None:
+    """With timm's words for a ViT."""
+    image, others = arguments["image_encoder"], shared_sizes(arguments)
+    if image["class"] != "ViT" or others is None:
+        return None
+    return {"vit": vit_reference.timm_sizes(image["arguments"]), **others}
+
+
+def resnet_sizes(arguments: Mapping[str, Any]) -> Sizes | None:
+    """With timm's words for a ResNet, whose first map has 64 channels."""
+    image, others = arguments["image_encoder"], shared_sizes(arguments)
+    if image["class"] != "ResNet" or others is None or image["arguments"]["width"] != 64:
+        return None
+    return {"resnet": {key: image["arguments"][key] for key in ("depths", "bottleneck")}, **others}
 
 
 def inputs(arguments: Mapping[str, Any], generator: torch.Generator, batch: int) -> dict[str, Tensor]:
@@ -163,12 +174,12 @@ SHARED: dict[str, Any] = {
     "run": run,
     "run_reference": run_reference,
     "told": told,
-    "sizes": sizes_of,
 }
 REFERENCES = [
     Reference(
         model="Projected CLIP, ViT",
         **SHARED,
+        sizes=vit_sizes,
         tiny={"vit": TINY_VIT, "bert": TINY_BERT, "embed_dim": 20},
         trials={
             "batch 3": Trial(batch=3),
@@ -183,6 +194,7 @@ REFERENCES = [
     Reference(
         model="Projected CLIP, ResNet",
         **SHARED,
+        sizes=resnet_sizes,
         tiny={"resnet": TINY_RESNET, "bert": TINY_BERT, "embed_dim": 20},
         trials={
             "bottlenecks": Trial(batch=3),

@@ -1,7 +1,7 @@
 """Four descriptions of which one is right: the question that a CLIP is asked most often.
 
-The wrong three belong to other scenes; or, harder, they are the right one with one class exchanged for another of like
-colours.
+The wrong three belong to other scenes; or, harder, they are the right one with one class exchanged for another of the
+same colour.
 """
 
 from typing import NamedTuple
@@ -10,12 +10,12 @@ import numpy as np
 
 from lessons.stickers import exams
 from lessons.stickers.baselines import expected_colours, shared
-from lessons.stickers.captions import caption
+from lessons.stickers.captions import describe, listed, with_article
 from lessons.stickers.scenes import Dice, Scene
-from lessons.stickers.sheet import colour_histogram, lookalikes
+from lessons.stickers.sheet import COLOURABLE, colour_histogram
 from lessons.stickers.splits import Split
 
-START, CAPTION = 600_000, 700_000  # scenes of an exam, and the dice of their captions, are counted from here
+START = 600_000  # the scenes of an exam are counted from here
 
 
 class Fours(NamedTuple):
@@ -38,27 +38,27 @@ def other_scenes(split: Split, count: int, start: int = START) -> Fours:
 
 
 def one_word_differs(split: Split, count: int, start: int = START) -> Fours:
-    """The wrong three name another class in one place, each another one, of colours like the right one's."""
-    exam = exams.captioned(split, count, start)
+    """Two coloured stickers; the wrong three name another class in one place, in the same colour.
+
+    All of these classes come in that colour, so that colours alone say nothing of which it is.
+    """
+    exam = exams.binding(split, count, start)
     scenes = [(scene, *exchanged(scene, Dice(split.seed(start + n)))) for n, scene in enumerate(exam.scenes)]
-    descriptions = [
-        tuple(caption(Dice(split.seed(CAPTION + n)), scene, rich=True) for scene in four)
-        for n, four in enumerate(scenes)
-    ]
-    return Fours(exam.images, descriptions, scenes)
+    return Fours(exam.images, [tuple(in_words(scene) for scene in four) for four in scenes], scenes)
+
+
+def in_words(scene: Scene) -> str:
+    """ "a red car and a blue key"."""
+    return listed([with_article(describe(sticker, size=False)) for sticker in scene.stickers])
 
 
 def exchanged(scene: Scene, dice: Dice) -> list[Scene]:
-    """The scene three times, each with another class in the place of one sticker's, which is the same all three times.
-
-    The other class is of the six whose colours are nearest, or the next ones where some of those are in the scene.
-    """
+    """The scene three times, each with another class of the same colour in the place of one sticker's."""
     place = dice.below(len(scene.stickers))
     sticker, there = scene.stickers[place], {s.kind for s in scene.stickers}
-    near = [kind for kind in lookalikes(sticker.kind, 10) if kind not in there][:6]
-    wrong = [sticker._replace(kind=kind, colour=0) for kind in dice.shuffled(near)[:3]]
+    others = dice.shuffled([kind for kind in COLOURABLE if kind not in there])[:3]
     before, behind = scene.stickers[:place], scene.stickers[place + 1 :]
-    return [scene._replace(stickers=(*before, other, *behind)) for other in wrong]
+    return [scene._replace(stickers=(*before, sticker._replace(kind=kind), *behind)) for kind in others]
 
 
 def colour_only(exam: Fours) -> np.ndarray:

@@ -48,7 +48,8 @@ def learn_tokenizer() -> WordRows:
 def ready_encoder() -> tuple[ViT, dict[str, Any]]:
     """tiny-vit without its head, and the numbers it was built with."""
     ready = models.load(READY)
-    numbers = ready.about["arguments"] | {"num_classes": 0}
+    told = ready.about["arguments"]
+    numbers = told | {"num_classes": 0, "image_size": tuple(told["image_size"])}
     encoder = ViT(**numbers)
     encoder.load_state_dict({name: tensor for name, tensor in ready.state_dict().items() if "head." not in name})
     return encoder, numbers
