@@ -9,7 +9,7 @@ from lessons.stickers.baselines import shared
 from lessons.stickers.sheet import COLOURABLE
 from lessons.stickers.splits import TEST, VAL
 from lessons.train import loop
-from lessons.train.projected_clip import data, report, settings
+from lessons.train.projected_clip import descriptions, report, settings
 from lessons.train.projected_clip import trainer as projected
 from minimodels.projected_clip import ProjectedCLIP
 from minimodels.stored import embedded, models
@@ -62,7 +62,7 @@ def test_what_is_written_opens_again(tmp_path):
 
 
 def test_four_descriptions_of_which_the_first_is_right():
-    for exam in (data.other_scenes(VAL, 12), data.one_word_differs(VAL, 12)):
+    for exam in (descriptions.other_scenes(VAL, 12), descriptions.one_word_differs(VAL, 12)):
         assert len(exam.images) == len(exam.descriptions) == len(exam.scenes) == 12
         assert all(len(set(four)) == 4 for four in exam.descriptions)
     for four, scenes in zip(exam.descriptions, exam.scenes):
@@ -76,14 +76,14 @@ def test_four_descriptions_of_which_the_first_is_right():
 
 def test_colours_that_say_nothing_answer_by_chance_at_most(monkeypatch):
     """A tie is no right answer."""
-    exam = data.other_scenes(VAL, 6)
+    exam = descriptions.other_scenes(VAL, 6)
     assert shared(np.ones(3), np.ones(3)) == 3
-    monkeypatch.setattr(data, "shared", lambda *_: np.float64(1))
-    assert not data.colour_only(exam).any()
+    monkeypatch.setattr(descriptions, "shared", lambda *_: np.float64(1))
+    assert not descriptions.colour_only(exam).any()
 
 
 def test_the_right_one_of_four_for_vectors_that_are_known(monkeypatch):
-    exam = data.Fours(np.zeros((2, 1)), [("a", "b", "c", "d")] * 2, [])
+    exam = descriptions.Fours(np.zeros((2, 1)), [("a", "b", "c", "d")] * 2, [])
     told = {"a": [1.0, 0.0], "b": [0.0, 1.0], "c": [0.6, 0.8], "d": [-1.0, 0.0]}
     monkeypatch.setattr(report.measures, "embed_images", lambda *_: torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
     monkeypatch.setattr(report.measures, "embed_texts", lambda _, __, texts: torch.tensor([told[t] for t in texts]))
@@ -96,8 +96,8 @@ def test_the_weights_keep_their_word():
     model = minimodels.load("tiny-projected-clip")
     figures = {row["measure"]: row for row in embedded.figures("tiny-projected-clip")}
     for name, make_exam in (
-        ("one of four descriptions", data.other_scenes),
-        ("one of four that differ in one word", data.one_word_differs),
+        ("one of four descriptions", descriptions.other_scenes),
+        ("one of four that differ in one word", descriptions.one_word_differs),
     ):
         share = figures[name]["tiny_projected_clip"]
         found = report.right_of_four(model, make_exam(TEST, 200)).float().mean().item()

@@ -11,13 +11,13 @@ from lessons.stickers import baselines, exams
 from lessons.stickers.sheet import CLASSES
 from lessons.stickers.splits import HELD_OUT, TEST
 from lessons.train import loop, measures
-from lessons.train.projected_clip import data
+from lessons.train.projected_clip import descriptions
 from lessons.train.projected_clip.trainer import Trainer
 from minimodels.projected_clip import ProjectedCLIP
 from minimodels.stored import models
 
 EXPLANATION = """
-Unseen seeds and background textures; shares of right answers, with half the width of their 95 % interval.
+Unseen seeds and background textures; shares of right answers, and the 95 % interval of the first.
   tiny CLIP    trained an hour with CLIP's own loss, its image encoder from scratch
   untrained    the same network before the first step, its image encoder ready
   colour only  the picture, or the description, whose colours are nearest (an oracle: it is told what each scene holds)
@@ -41,16 +41,23 @@ class Row(NamedTuple):
         """The row of the printed table."""
         cells = "".join(f"{'' if share is None else f'{share:.1%}':>21}" for share in self[2:7])
         verdict = "" if self.bar is None else f"   >= {self.bar:.0%} {'met' if self.met else 'MISSED'}"
-        spread = 1.96 * (self.tiny_projected_clip * (1 - self.tiny_projected_clip) / self.count) ** 0.5
-        return f"{self.measure:42}{cells}   +- {100 * spread:.1f}{verdict}"
+        return f"{self.measure:46}{cells}   {interval(self.tiny_projected_clip, self.count):15}{verdict}"
 
     @property
     def met(self) -> bool:
         return self.bar is None or self.tiny_projected_clip >= self.bar
 
 
+def interval(share: float, count: int) -> str:
+    """The 95 % interval of a share among so many answers (Wilson 1927), as "97.1 to 98.9 %"."""
+    z = 1.96
+    middle, room = share + z * z / (2 * count), z * (share * (1 - share) / count + (z / (2 * count)) ** 2) ** 0.5
+    low, high = ((middle + side * room) / (1 + z * z / count) for side in (-1, 1))
+    return f"{100 * low:.1f} to {100 * high:.1f} %"
+
+
 @torch.no_grad()
-def right_of_four(model: Any, exam: data.Fours) -> Tensor:
+def right_of_four(model: Any, exam: descriptions.Fours) -> Tensor:
     """Whether the right description is the nearest of the four: (N,) bool."""
     image = measures.embed_images(model, exam.images)  # (N, E)
     told = [measures.embed_texts(model, model.tokenize, list(texts)) for texts in zip(*exam.descriptions)]  # 4 x (N, E)
@@ -70,12 +77,12 @@ def measure(contenders: list[Any], count: int = 1000, rounds: int = 10) -> list[
             for k in (1, 5)
         ]
     for name, make, bar in (
-        ("one of four descriptions", data.other_scenes, 0.97),
-        ("one of four that differ in one word", data.one_word_differs, None),
+        ("one of four descriptions", descriptions.other_scenes, 0.97),
+        ("one of four that differ in one word", descriptions.one_word_differs, None),
     ):
         exam = make(TEST, count)
         right = [right_of_four(model, exam).numpy() for model in contenders]
-        rows.append(row(name, count, [*right, data.colour_only(exam)], 1 / 4, bar))
+        rows.append(row(name, count, [*right, descriptions.colour_only(exam)], 1 / 4, bar))
     for name, exam in (
         ("zero-shot, own colours", exams.singles(TEST, rounds)),
         ("zero-shot, recoloured", exams.recoloured(TEST, max(1, rounds // 2))),
@@ -106,7 +113,7 @@ def report(path: Path, device: str = "cpu") -> tuple[Any, bool]:
     """
     model = measures.open_weights(path, ProjectedCLIP, device)
     print(EXPLANATION)
-    print(" " * 42 + "".join(f"{name:>21}" for name in COLUMNS) + "   bar")
+    print(" " * 46 + "".join(f"{name:>21}" for name in COLUMNS) + "   95 %              bar")
     rows = measure([model, models.load("tiny-clip", device), beginning(model.tokenize, device)])
     for one in rows:
         print(one.text())
