@@ -56,7 +56,6 @@ class WordRows:
         self.context_length, self.frame, self.repair = context_length, frame, repair
         self.vocab_size, self.pad = self.words.vocab_size, self.words.pad
         self.taken = 3 if frame == "clips" else 2  # ids of a row that frame the text
-        self.end = {"no_end": self.pad, "plain": self.words.end}.get(frame, self.words.ids.get(END, -1))
         if frame == "clips" and (lacking := {START, END} - self.words.ids.keys()):
             raise UserError(f"the vocabulary lacks {' and '.join(sorted(lacking))}, with which a CLIPS marks a text")
         ends = {"clips": END, "no_end": PAD, "plain": SEPARATOR}
