@@ -63,7 +63,7 @@ def joined(seen: Any, read: Any, embed_dim: int, temperature: float) -> dict[str
         "image_encoder": {"class": type(seen).__name__, "arguments": {**seen.about["arguments"], "num_classes": 0}},
         "text_encoder": {"class": "BERT", "arguments": {**read.about["arguments"], "pooler": False}},
     }
-    about = {"system": "distilbert_clip", "class": "ProjectedCLIP"}
+    about: dict[str, Any] = {"system": "distilbert_clip", "class": "ProjectedCLIP"}
     about |= {"arguments": {**parts, "embed_dim": embed_dim, "temperature": temperature}}
     if "preprocess" in seen.about:
         about["preprocess"] = seen.about["preprocess"]

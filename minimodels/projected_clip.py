@@ -74,6 +74,9 @@ class ProjectedCLIP(DualEncoder):
         pad: the id of [PAD].
     """
 
+    image_tower: ProjectedImage
+    text_tower: ProjectedText
+
     def __init__(
         self,
         image_encoder: ViT | ResNet,

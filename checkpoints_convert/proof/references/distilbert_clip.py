@@ -41,10 +41,10 @@ class Holder(nn.Module):
 class CLIPModel(nn.Module):
     """Two libraries' encoders and the heads; the loss spelled out, a row at a time."""
 
-    def __init__(self, image: nn.Module, text: nn.Module, image_width: int, embed_dim: int, temperature: float):
+    def __init__(self, image: Any, text: Any, embed_dim: int, temperature: float):
         super().__init__()
         self.image_encoder, self.text_encoder = Holder(image), Holder(text)
-        self.image_projection = Projection(image_width, embed_dim)
+        self.image_projection = Projection(image.num_features, embed_dim)
         self.text_projection = Projection(text.config.dim, embed_dim)
         self.temperature = temperature
 
@@ -66,14 +66,21 @@ class CLIPModel(nn.Module):
         return total / (2 * len(logits))
 
 
-def build(*, vit: Sizes | None = None, resnet: Sizes | None = None, bert: Sizes, embed_dim: int = 256, **told: Any):
+def build(
+    *,
+    vit: Sizes | None = None,
+    resnet: Sizes | None = None,
+    bert: Sizes,
+    embed_dim: int = 256,
+    temperature: float = 1.0,
+) -> nn.Module:
     """The whole, from either image encoder's sizes in its library's words, and DistilBertConfig's."""
     if vit is not None:
         image = vit_reference.build_timm(**{"num_classes": 0, "global_pool": "avg", **vit})
     else:
         image = resnet_reference.build_timm(**{"num_classes": 0, **(resnet or {})})
     text = bert_reference.build_distilbert(**bert)
-    return CLIPModel(image, text, image.num_features, embed_dim, told.get("temperature", 1.0))
+    return CLIPModel(image, text, embed_dim, temperature)
 
 
 def told(sizes: Sizes) -> dict[str, Any]:
