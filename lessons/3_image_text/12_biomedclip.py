@@ -44,31 +44,25 @@ def millions(module):
     return f"{sum(p.numel() for p in module.parameters()) / 1e6:.1f} M"
 
 
+def shape(layer):
+    """(in, out) of a matrix."""
+    return tuple(layer.weight.T.shape)
+
+
 image, text = bio.image_tower, bio.text_tower
-words = clip.text_tower.token_embedding, text.bert.token_embedding
-show(
-    Table(
-        ["", "CLIP ViT-B/16", "BiomedCLIP"],
-        [
-            ["image encoder", millions(clip.image_tower), millions(image)],
-            ["text encoder", millions(clip.text_tower), millions(text)],
-            ["pieces of words", *(f"{w.num_embeddings:,}" for w in words)],
-            [
-                "positions of a text",
-                str(len(clip.text_tower.pos)),
-                str(len(text.bert.pos)),
-            ],
-            ["a token sees", "itself and before", "every token"],
-            ["a text is read at", "its end", "[CLS], its beginning"],
-            [
-                "from there to E",
-                f"one matrix, {tuple(clip.text_tower.proj.weight.T.shape)}",
-                f"two, {tuple(text.fc1.weight.T.shape)} and {tuple(text.fc2.weight.T.shape)}",
-            ],
-            ["pictures", "CLIP's mean and std", "the same"],
-        ],
-    )
-)
+theirs, words = clip.text_tower, text.bert.token_embedding
+pieces = theirs.token_embedding.num_embeddings, words.num_embeddings
+show(Table(["", "CLIP ViT-B/16", "BiomedCLIP"], [
+    ["image encoder", millions(clip.image_tower), millions(image)],
+    ["text encoder", millions(theirs), millions(text)],
+    ["pieces of words", *(f"{count:,}" for count in pieces)],
+    ["positions of a text", str(len(theirs.pos)), str(len(text.bert.pos))],
+    ["a token sees", "itself and before", "every token"],
+    ["a text is read at", "its end", "[CLS], its beginning"],
+    ["from there to E", f"one matrix, {shape(theirs.proj)}",
+     f"two, {shape(text.fc1)} and {shape(text.fc2)}"],
+    ["pictures", "CLIP's mean and std", "the same"],
+]))
 
 # %% [markdown]
 # ## The cut on medical words
@@ -157,10 +151,7 @@ def learn_pieces(text, merges):
     """All letters, and `merges` pieces made of the most frequent pairs."""
     words = Counter(words_of(text))
     cuts = {w: [w[0], *(f"##{letter}" for letter in w[1:])] for w in words}
-    pieces = [
-        *ascii_lowercase,
-        *(f"##{letter}" for letter in ascii_lowercase),
-    ]
+    pieces = [*ascii_lowercase, *(f"##{letter}" for letter in ascii_lowercase)]
     for _ in range(merges):
         pairs = Counter()
         for word, times in words.items():
@@ -173,13 +164,11 @@ def learn_pieces(text, merges):
 
 
 general, medical = learn_pieces(DAILY, MERGES), learn_pieces(MEDICAL, MERGES)
-for name, text, list_ in (
-    ("daily life", DAILY, general),
-    ("medicine", MEDICAL, medical),
-):
+for name, text, own in (("daily life", DAILY, general),
+                        ("medicine", MEDICAL, medical)):
     words = words_of(text)
-    print(f"{name}: {len(words)} words, {sum(map(len, words)):,} letters")
-    print(f"    a list of {list_.vocab_size} pieces")
+    print(f"{name}: {len(words)} words, {sum(map(len, words)):,} letters,"
+          f" a list of {own.vocab_size} pieces")
 
 # %% [markdown]
 # ::predict
@@ -192,19 +181,10 @@ for name, text, list_ in (
 
 # %%
 NEW = ["cardiomegaly", "nephrectomy", "encephalitis", "gardening"]
-show(
-    Table(
-        ["word", "pieces of daily life", "pieces of medicine"],
-        [
-            [
-                word,
-                " ".join(general.pieces(word)),
-                " ".join(medical.pieces(word)),
-            ]
-            for word in NEW
-        ],
-    )
-)
+cuts = [[" ".join(own.pieces(word)) for own in (general, medical)]
+        for word in NEW]
+show(Table(["word", "pieces of daily life", "pieces of medicine"],
+           [[word, *cut] for word, cut in zip(NEW, cuts)]))
 
 # %% [markdown]
 # Four words prove nothing. The sentences that were kept for the exam stand in neither text (single words of them do, as
@@ -234,18 +214,8 @@ for field, words in exam.items():
     shown = ["{:.2f} ± {:.2f}".format(*spread(count)) for count in counts]
     difference = "{:+.2f} ± {:.2f}".format(*saved[field])
     rows.append([field, str(len(words)), *shown, difference])
-show(
-    Table(
-        [
-            "exam",
-            "words",
-            "list of daily life",
-            "list of medicine",
-            "difference",
-        ],
-        rows,
-    )
-)
+show(Table(["exam", "words", "list of daily life", "list of medicine",
+            "difference"], rows))
 
 # %% [markdown]
 # Each list is at home in its own field. In medicine the general one needs {=saved["medicine"][0]:.1f} pieces more for
@@ -307,23 +277,16 @@ with torch.inference_mode():
         "the mean of all tokens": (tokens * real).sum(1) / real.sum(1),
         "the last token": tokens[:, -1],
     }
-    gaps = {
-        name: difference(
-            tower.fc2(tower.activation(tower.fc1(read))), expected
-        )
-        for name, read in WAYS.items()
-    }
-show(
-    Table(
-        ["read at", "largest difference from open_clip"],
-        [[name, f"{gap:.0e}"] for name, gap in gaps.items()],
-    )
-)
+    heads = {name: tower.fc2(tower.activation(tower.fc1(read)))
+             for name, read in WAYS.items()}
+    gaps = {name: difference(head, expected) for name, head in heads.items()}
+show(Table(["read at", "largest difference from open_clip"],
+           [[name, f"{gap:.0e}"] for name, gap in gaps.items()]))
 
 # %% [markdown]
-# The first upload of the weights, in April 2023, did go through BERT's pooler; in November 2023 other weights replaced
-# them. Copies of the first one are still around: our converter finds the pooler in them and refuses, because without
-# it they would load, run and answer something else.
+# The config of the first upload, in April 2023, said `cls_pooler`, which is BERT's own with its tanh; in November 2023
+# other weights and another word replaced it. Copies of the first one are still around: our converter refuses a file
+# with that pooler in it, because without the pooler it would load, run and answer something else.
 #
 # ## The trap of 512
 #

@@ -57,8 +57,9 @@ def checkpoints() -> dict[str, Checkpoint]:
     for reference_title, name, arguments, pretrained in timm_models():
         reference = bases.reference_models()[reference_title][0]
         found[f"{name} of timm"] = timm_checkpoint(reference, name, arguments, pretrained)
-    for title in ("CLIP ViT beside open_clip", "CLIP ResNet beside open_clip"):
-        found[f"{title}'s config"] = open_clip_checkpoint(*bases.reference_models()[title])
+    for title, (reference, theirs) in bases.reference_models().items():
+        if reference.library == "open_clip" and "vision_cfg" in reference.tiny:
+            found[f"{title}'s config"] = open_clip_checkpoint(reference, theirs)
     return found
 
 
@@ -103,6 +104,7 @@ def timm_models() -> list[tuple[str, str, dict[str, Any], dict[str, Any]]]:
         ("ViT beside timm", "vit_tiny_patch16_224", vit, {**mean, "input_size": [3, 16, 16]}),
         ("DINOv2 beside timm", "vit_small_patch14_dinov2", dino, {**mean, "input_size": [3, 42, 42]}),
         ("Swin beside timm", "swin_tiny_patch4_window7_224", swin, {**mean, "input_size": [3, 32, 32]}),
+        ("ResNet beside timm", "resnet18", {"layers": [1, 1, 1, 1]}, {**mean, "input_size": [3, 64, 64]}),
     ]
 
 
@@ -121,7 +123,7 @@ def timm_checkpoint(
         "architecture": name,
         "num_classes": classes,
         "num_features": model.num_features,
-        "global_pool": model.global_pool,
+        "global_pool": getattr(model.global_pool, "pool_type", model.global_pool),
         "model_args": {key: value for key, value in arguments.items() if key != "num_classes"},
         "pretrained_cfg": {**pretrained, "num_classes": classes, "fixed_input_size": True, "crop_mode": "center"},
     }
