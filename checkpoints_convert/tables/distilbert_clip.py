@@ -146,8 +146,8 @@ def text_rows(words: Mapping[str, Any], max_length: int) -> dict[str, Any]:
 
 
 def temperature(value: Any, what: str) -> float:
-    """A number above 0; UserError else."""
-    return number(value, what, above=0)
+    """A number above 0, at most a million; UserError else."""
+    return number(value, what, above=0, most=1e6)
 
 
 TOLD: dict[str, Check] = {

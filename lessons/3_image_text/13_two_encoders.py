@@ -7,7 +7,7 @@ small heads, a loss in which pairs that are alike share the answer, and the choi
 nav: Two ready encoders
 minutes: 15
 needs: 2.7, 3.3
-paper: none; the model is that of [moein-shariatnia/OpenAI-CLIP](https://github.com/moein-shariatnia/OpenAI-CLIP) (MIT licence)
+paper: none; a teaching repository, [moein-shariatnia/OpenAI-CLIP](https://github.com/moein-shariatnia/OpenAI-CLIP) (MIT licence)
 code: minimodels/projected_clip.py
 """
 
@@ -221,7 +221,7 @@ own, least = (
 #     or the ground they stand on; it pays to let it learn on. A text encoder that never learned to read gives its head
 #     nothing to choose from.
 
-# %%
+# %% fold="The code of this table"
 import json
 from pathlib import Path
 
@@ -249,7 +249,7 @@ for (loss, frozen), name in names.items():
             f"{runs[0]['learns']:,}",
             f"{seconds:.0f}",
             f"{sum(found) / len(found):.1%}",
-            f"{min(found):.1%} to {max(found):.1%}",
+            f"{100 * min(found):.1f}-{max(found):.1%}",
         ]
     )
 show(
@@ -355,7 +355,7 @@ right.set(xlim=(0, 1.15))
 right.invert_yaxis()
 plt.show()
 
-# %%
+# %% fold="The code of this table"
 figures = {
     row["measure"]: row for row in embedded.figures("tiny-projected-clip")
 }
@@ -380,7 +380,6 @@ for measure, name in shown.items():
     rows.append(
         [
             name,
-            f"{row['count']:,}",
             f"{row[columns[0]]:.1%}",
             report.interval(row[columns[0]], row["count"]),
             *(f"{row[key]:.1%}" for key in columns[1:]),
@@ -390,7 +389,6 @@ show(
     Table(
         [
             "question",
-            "pictures",
             "two encoders",
             "95 %",
             "tiny-clip",
@@ -407,7 +405,8 @@ easy, hard = (
 )
 
 # %% [markdown]
-# The 95 % column is the interval of the share before it; one run of each model. *Colours* is an oracle: it knows which
+# A thousand pictures each, of one sticker {=figures["zero-shot, own colours"]["count"]:,} and in another colour
+# {=figures["zero-shot, recoloured"]["count"]:,}; the 95 % column is the interval of the share before it; one run of each model. *Colours* is an oracle: it knows which
 # stickers each description means, with every shade of each, and takes the nearest histogram.
 #
 # The table of four descriptions, with which the model is often presented, is the easiest exam of all: the oracle of
@@ -455,7 +454,7 @@ print(f"the same best picture of 128 for {agree:.1%} of the texts")
 # | the loss begins at 20 and more | as it should: products of long vectors. Smaller steps, or smaller batches |
 # | nothing is learned at all | `config.py` of the original freezes both encoders, and neither is trained (`pretrained = False`) |
 # | another model, though the code looks tidier | the targets were detached, or the transposed ones made to sum to one |
-# | "a vocabulary of another size" | the words beside the weights belong to another text encoder |
+# | "... pieces, this text encoder has rows for ..." | the words beside the weights belong to another text encoder |
 # | every name is recognised, all answers wrong | other mean and standard deviation: this model wants ImageNet's, ours CLIP's |
 #
 # ## The source, and the same lines in the libraries

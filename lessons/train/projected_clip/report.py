@@ -49,11 +49,11 @@ class Row(NamedTuple):
 
 
 def interval(share: float, count: int) -> str:
-    """The 95 % interval of a share among so many answers (Wilson 1927), as "97.1 to 98.9 %"."""
+    """The 95 % interval of a share among so many answers (Wilson 1927), as "97.1-98.9%"."""
     z = 1.96
     middle, room = share + z * z / (2 * count), z * (share * (1 - share) / count + (z / (2 * count)) ** 2) ** 0.5
     low, high = ((middle + side * room) / (1 + z * z / count) for side in (-1, 1))
-    return f"{100 * low:.1f} to {100 * high:.1f} %"
+    return f"{100 * low:.1f}-{100 * high:.1f}%"
 
 
 @torch.no_grad()
