@@ -324,7 +324,7 @@ plt.show()
 # %% [markdown]
 # ## Matching and search
 #
-# The question such models are shown with most: a picture and four descriptions. In a search both sides *are* made unit
+# A common way to show such a model: a picture and four descriptions. In a search both sides *are* made unit
 # vectors, although training never did that.
 
 # %% alt="A sticker scene, and beside it four descriptions with bars: the right one has the highest cosine." caption="One unseen scene, four descriptions, and the cosines of tiny-projected-clip; the first is the right one."
@@ -409,9 +409,8 @@ easy, hard = (
 # {=figures["zero-shot, recoloured"]["count"]:,}; the 95 % column is the interval of the share before it; one run of each model. *Colours* is an oracle: it knows which
 # stickers each description means, with every shade of each, and takes the nearest histogram.
 #
-# The table of four descriptions, with which the model is often presented, is the easiest exam of all: the oracle of
-# colours answers {=easy["colour_only"]:.1%} of it too, so that a good answer shows little. Finding one picture among
-# 1,000 cannot be done by colours. And where two stickers come in colours of their own and one word names another class
+# One of four descriptions is the easiest exam of all: the oracle of colours answers {=easy["colour_only"]:.1%} of it too,
+# so that a good answer shows little. Finding one picture among 1,000 takes far more than colours. And where two stickers come in colours of their own and one word names another class
 # of the *same* colour, the model is right in {=hard["tiny_projected_clip"]:.1%} of the pictures; `tiny-clip`, which saw
 # five times as many pictures, in {=hard["tiny_clip"]:.1%}. An oracle that knows every shade can tell even these.
 #
