@@ -20,7 +20,7 @@ SOME = {
     "EVA02-B-16": "of timm's image towers ours has BiomedCLIP's alone",
     "roberta-ViT-B-32": "our CLIP has no text tower of transformers",
 }
-REFUSALS = ("our CLIP has no", "our BiomedCLIP has no", "ours has BiomedCLIP's alone")
+REFUSALS = ("our CLIP has no", "our CLIPS has no", "our BiomedCLIP has no", "ours has BiomedCLIP's alone")
 
 
 @pytest.mark.parametrize("name", SOME)
