@@ -1,7 +1,7 @@
 """FALIP: tell CLIP where to look, without touching the picture (lesson 3.10).
 
-Zhuang et al. 2024, "FALIP: Visual Prompt as Foveal Attention Boosts CLIP Zero-Shot Performance", section 3. Nothing is
-trained: in the last blocks of a CLIP ViT the class token's attention gets a bonus for the patches of a box.
+Zhuang et al. 2024, "FALIP: Visual Prompt as Foveal Attention Boosts CLIP Zero-Shot Performance". Nothing is trained: in
+the last blocks of a CLIP ViT the class token's attention gets a bonus for the patches of a box.
 What the paper does not say (the regions of point clouds, the weights of their views) is our choice, and marked.
 
 Notation: B boxes    T texts    N patches    E embed_dim    h w patch grid    V views
@@ -68,7 +68,7 @@ def patches_of(box: Box, picture: tuple[int, int], image_size: int, patch_size: 
 
 
 def fovea(rows: int, columns: int, alpha: float = ALPHA, sigma: float = SIGMA) -> Float[Tensor, "rows columns"]:
-    """The bonus of a box of patches: a Gaussian about its middle, stretched so that the middle has alpha (eq. 3).
+    """The bonus of a box of patches: a Gaussian about its middle, stretched so that the middle has alpha.
 
     Stretching makes the shape: with sigma 100 every raw value is above 0.99. In a box of equal values all have alpha.
     """
@@ -228,7 +228,7 @@ def finish(
 
 
 def subtract(scores: Float[Tensor, "texts boxes"], bank: Float[Tensor, "others boxes"]) -> Float[Tensor, "texts boxes"]:
-    """Scores without what every sentence gives a box: less the mean score of other expressions (section 4.1)."""
+    """Scores without what every sentence gives a box: less the mean score of other expressions."""
     return scores - bank.mean(dim=0)
 
 
