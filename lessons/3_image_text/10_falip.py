@@ -56,9 +56,8 @@ for other in case.boxes:
     corner, size = other[:2], (other[2] - other[0], other[3] - other[1])
     axes[0].add_patch(plt.Rectangle(corner, *size, fill=False, color="white"))
 tint = mask.numpy()
-axes[4].imshow(
-    np.ma.masked_equal(tint, 0), extent=(0, 64, 64, 0), cmap="autumn", alpha=0.6
-)
+axes[4].imshow(np.ma.masked_equal(tint, 0), extent=(0, 64, 64, 0),
+               cmap="autumn", alpha=0.6)
 plt.show()
 
 # %% [markdown]
@@ -123,21 +122,7 @@ for rows, columns in ((1, 1), (2, 2), (3, 3), (5, 5)):
 #
 # The patches see the bonus only through the class token, so most of the work can be shared. Blocks before the first
 # masked one run once for the picture, and inside that one the patches' rows run once too. In the last block only the
-# class token is read. How many rows of tokens go through the blocks of a ViT-B/16, compared with a whole pass a box?
-
-# %%
-def rows(boxes, depth=12, first=8, tokens=197):
-    """Rows through all blocks, ours against whole passes."""
-    once = first * tokens + (tokens - 1)
-    each = 1 + (depth - first - 2) * tokens + 1
-    return (once + boxes * each) / (boxes * depth * tokens)
-
-
-for boxes in (1, 4, 16, 500):
-    print(f"{boxes:3} boxes: {rows(boxes):.0%} of the rows")
-
-# %% [markdown]
-# (`python -m tests.benchmarks --only FALIP` measures the time of 16.)
+# class token is read. `python -m tests.benchmarks --only FALIP` measures what that saves for 16 boxes.
 #
 # One question stays open for a small model. The released code masks blocks 8 and later, of 12 or 24. Our tiny
 # CLIP has 4 blocks. Which is the first one? The class `FoveatedCLIP` takes `first_block`; where nobody says it, a tower
@@ -190,9 +175,8 @@ with torch.no_grad():
     text = model.encode_text(model.tokenize([case.text]))
     masks = falip.foveal_masks(case.boxes, (64, 64), 64, 8).float()
     scores = fovea.scores(fovea.encode_image(image, masks), text)[0]
-for one, sticker, share in zip(
-    case.boxes, case.scene.stickers, scores.softmax(dim=0)
-):
+shares = scores.softmax(dim=0)
+for one, sticker, share in zip(case.boxes, case.scene.stickers, shares):
     print(f"{sticker.name:10} {one}: {share:.1%}")
 print("meant:", case.scene.stickers[case.target].name, box)
 
@@ -250,12 +234,8 @@ def lead(way, how):
     return f"{100 * mean:+.1f} ± {100 * half:.1f}"
 
 
-show(
-    Table(
-        ["FALIP against", "plainly, points", "with subtract, points"],
-        [[way, lead(way, "plain"), lead(way, "subtract")] for way in rivals],
-    )
-)
+show(Table(["FALIP against", "plainly, points", "with subtract, points"],
+           [[way, lead(way, "plain"), lead(way, "subtract")] for way in rivals]))
 
 # %% [markdown]
 # Three things stand there. **Far above the red circle**: a model that grew up on stickers has never met one, and is
@@ -268,9 +248,9 @@ show(
 # And *relations* fail for all, and most with FALIP's published nudge: below chance. What does it choose?
 
 # %%
-relations = data.expressions("relation", TEST, 200)
 from lessons.train.measures import embed_texts
 
+relations = data.expressions("relation", TEST, 200)
 phrases = embed_texts(model, model.tokenize, [one.text for one in relations])
 chosen = {"meant": 0, "same class": 0, "anchor": 0, "another": 0}
 for one, phrase in zip(relations, phrases):
@@ -278,13 +258,10 @@ for one, phrase in zip(relations, phrases):
         vectors = data.by_falip(model, one, alpha=falip.ALPHA, first=None)
     place = int((torch.nn.functional.normalize(vectors) @ phrase).argmax())
     name = one.scene.stickers[place].name
-    meant = one.scene.stickers[one.target].name
-    if place == one.target:
-        chosen["meant"] += 1
-    elif name == meant:
-        chosen["same class"] += 1
-    else:
-        chosen["anchor" if one.text.endswith(name) else "another"] += 1
+    kind = "anchor" if one.text.endswith(name) else "another"
+    if name == one.scene.stickers[one.target].name:
+        kind = "meant" if place == one.target else "same class"
+    chosen[kind] += 1
 print(chosen)
 
 # %% [markdown]
@@ -465,14 +442,6 @@ for row, name in zip(axes, data.SHAPES):
         axis.set(xticks=[], yticks=[])
     row[0].set_ylabel(name)
 plt.show()
-
-# %%
-for name in data.SHAPES:
-    views, masks = falip.cloud_views(data.shape(name), 224, 16)
-    filled = (views[:, 0] > 0).float().mean(dim=(1, 2))
-    patches = (masks > 0).sum(dim=1).tolist()
-    print(f"{name:9} filled {filled.min():.0%} to {filled.max():.0%}, "
-          f"patches in the mask: {patches}")
 
 # %% [markdown]
 # There is no accuracy here, on purpose. Our tiny CLIP has seen stickers and nothing else; a number for grey dots on
