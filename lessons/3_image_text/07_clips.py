@@ -282,8 +282,8 @@ show(
 # ## The captions
 #
 # Each training picture has two texts. The web caption: short, something missing, now and then wrong, with words that
-# have nothing to do with the picture. And a synthetic one, which a model wrote that looked at the picture: long,
-# complete, several sentences. Three training scenes:
+# have nothing to do with the picture. And a synthetic one, which in the paper a model wrote that looked at the picture:
+# long, complete, several sentences. Here a rule that knows the scene stands in for that model. Three training scenes:
 
 # %%
 from lessons.stickers import two_captions
