@@ -255,8 +255,7 @@ class PromptEncoder(nn.Module):
         """The places of the image tokens (h w, C), the middle of each patch, in the same code as clicks."""
         exact = torch.promote_types(self.frequencies.dtype, torch.float32)
         middle = (torch.arange(self.grid, device=self.frequencies.device, dtype=exact) + 0.5) / self.grid
-        y, x = torch.meshgrid(middle, middle, indexing="ij")
-        return rearrange(self.encode_positions(torch.stack([x, y], dim=-1)), "h w c -> (h w) c")
+        return self.encode_positions(torch.cartesian_prod(middle, middle).flip(1))  # (y, x) -> (x, y)
 
 
 class CrossAttention(nn.Module):

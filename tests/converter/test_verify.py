@@ -247,7 +247,7 @@ def test_official_files_are_read_by_both_sides(names, tmp_path, device):
 
 WRONG = {
     "unknown name": (("openai/clip-vit-bas-patch32",), "did you mean openai/clip-vit-base-patch32"),
-    "neither name nor system": (("vitt",), "or verify a system: bert, clip"),
+    "neither name nor system": (("vitt",), "or verify a system: bert, .*vit"),
     "unknown size": (("vit", "huge"), "no size 'huge'; choose tiny or full"),
 }
 

@@ -12,9 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from checkpoints_convert.proof.references import Reference, Sizes, Trial, random_image
+from checkpoints_convert.proof.references.bert import bert_sizes
 from checkpoints_convert.proof.references.clip import run, run_open_clip
 
-HEADS = {"test_vit": 2, "vit_base_patch16_224": 12}  # of timm's models that are built here
+TIMM: dict[str, dict[str, Any]] = {  # its models that are built here, in our words
+    "test_vit": {"image_size": 160, "embed_dim": 64, "depth": 6, "num_heads": 2, "mlp_dim": 192},
+    "vit_base_patch16_224": {"image_size": 224, "embed_dim": 768, "depth": 12, "num_heads": 12, "mlp_dim": 3072},
+}
 
 
 def build_open_clip(*, timm: str, bert: Sizes, embed_dim: int = 512) -> nn.Module:
@@ -46,7 +50,30 @@ def folder_of(bert: Sizes) -> Iterator[Path]:
 
 def told(sizes: Sizes) -> dict[str, Any]:
     """What shapes do not tell."""
-    return {"vision_heads": HEADS[sizes["timm"]], "text_heads": sizes["bert"].get("num_attention_heads", 12)}
+    return {
+        "vision_heads": TIMM[sizes["timm"]]["num_heads"],
+        "text_heads": sizes["bert"].get("num_attention_heads", 12),
+    }
+
+
+def sizes_of(arguments: Mapping[str, Any]) -> Sizes | None:
+    """open_clip's words for the arguments of ours; its image encoder is one of timm's, by name."""
+    vit, bert = arguments["vit"]["arguments"], arguments["bert"]["arguments"]
+    for name, known in TIMM.items():
+        side = known["image_size"]
+        plain = {"patch_size": 16, "num_classes": 0, "class_token": True, "mean_pool": False, "norm_after_pool": False}
+        wanted: dict[str, Any] = {
+            **known,
+            **plain,
+            "image_size": (side, side),
+            "qkv_bias": True,
+            "norm_eps": 1e-6,
+            "antialias": True,
+        }
+        text = dict(bert_sizes(bert) or {})
+        if wanted == {**vit, "image_size": tuple(vit["image_size"])} and text and not text.pop("pooler"):
+            return {"timm": name, "bert": text, "embed_dim": arguments["embed_dim"]}
+    return None
 
 
 def inputs(arguments: Mapping[str, Any], generator: torch.Generator, batch: int) -> dict[str, Tensor]:
@@ -83,6 +110,7 @@ REFERENCES = [
             ("text_tower.activation", "text.proj.1"),
         ],
         told=told,
+        sizes=sizes_of,
         tiny={"timm": "test_vit", "bert": TINY_BERT, "embed_dim": 24},
         trials={
             "small": Trial(batch=3),

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from checkpoints_convert.proof.references import Reference, Sizes, Trial, random_image
-from checkpoints_convert.proof.references.clip import build_open_clip, run, run_open_clip
+from checkpoints_convert.proof.references.clip import build_open_clip, open_clip_sizes, run, run_open_clip
 
 EPS = {"norm_kwargs": {"eps": 1e-6}}
 TANH = {"act_kwargs": {"approximate": "tanh"}}
@@ -24,6 +24,17 @@ def told(sizes: Sizes) -> dict[str, Any]:
         "norm_eps": text.get("norm_kwargs", {}).get("eps", 1e-5),
         "tanh_gelu": "act_kwargs" in text,
     }
+
+
+def sizes_of(arguments: Mapping[str, Any]) -> Sizes | None:
+    """open_clip's words for the arguments of ours."""
+    found = open_clip_sizes({**arguments, "quick_gelu": False})
+    if found is None:
+        return None
+    norm = {"norm_kwargs": {"eps": arguments["norm_eps"]}}
+    vision = {**found["vision_cfg"], **MEAN_POOLED, **norm}
+    text = {**found["text_cfg"], **LAST_TOKEN, **norm, **(TANH if arguments["tanh_gelu"] else {})}
+    return {**found, "vision_cfg": vision, "text_cfg": text}
 
 
 def inputs(arguments: Mapping[str, Any], generator: torch.Generator, batch: int) -> dict[str, Tensor]:
@@ -89,6 +100,7 @@ REFERENCES = [
             ("text_tower.norm", "ln_final"),
         ],
         told=told,
+        sizes=sizes_of,
         tiny={"embed_dim": 20, "vision_cfg": TINY_VISION, "text_cfg": TINY_TEXT},
         trials={
             "CLIPS": Trial(batch=3),

@@ -31,6 +31,18 @@ def told(sizes: Sizes) -> dict[str, Any]:
     return {"architecture": "resnet50" if sizes["bottleneck"] else "resnet18", "depths": tuple(sizes["depths"])}
 
 
+def torchvision_sizes(arguments: Mapping[str, Any]) -> Sizes | None:
+    """torchvision's words for the arguments of ours: always four stages, 64 channels at first and a head."""
+    sizes = timm_sizes(arguments)
+    return sizes if sizes and len(sizes["depths"]) == 4 and sizes["num_classes"] else None
+
+
+def timm_sizes(arguments: Mapping[str, Any]) -> Sizes | None:
+    """timm's words; its first map has 64 channels."""
+    keys = ("depths", "bottleneck", "num_classes")
+    return {key: arguments[key] for key in keys} if arguments["width"] == 64 else None
+
+
 def run(model: Any, image: Tensor) -> Outputs:
     """Class scores, or pooled features where there is no head."""
     return {"logits": model(image)}
@@ -74,6 +86,7 @@ REFERENCES = [
         run_reference=run,
         pairs=[*PAIRS, ("head", "fc")],
         told=told,
+        sizes=torchvision_sizes,
         tiny=TINY,
         trials=TRIALS,
         official=RELEASED,
@@ -89,6 +102,7 @@ REFERENCES = [
         run_reference=run,
         pairs=[*PAIRS, ("head", "fc")],
         told=told,
+        sizes=timm_sizes,
         tiny=TINY,
         trials={
             **TRIALS,
