@@ -115,8 +115,8 @@ def score(name: str, model: DualEncoder, image: Image.Image, sentences: Sequence
     """100 x cosine of one picture with each sentence, and the probabilities among them."""
     texts = label_embeddings(model, sentences, ("{}",))  # (T, E), unit vectors
     pixels = model.preprocess(image)[None].to(texts.device, texts.dtype)  # type: ignore[operator]  # (1, 3, H, W)
-    cosine = (F.normalize(model.encode_image(pixels), dim=-1) @ texts.T)[0].double()  # (T,)
-    scale = model.logit_scale.exp().double()
+    cosine = (F.normalize(model.encode_image(pixels), dim=-1) @ texts.T)[0].cpu().double()  # (T,)
+    scale = model.logit_scale.exp().cpu().double()
     return Scores(name, (100 * cosine).tolist(), (scale * cosine).softmax(dim=-1).tolist(), scale.item())
 
 

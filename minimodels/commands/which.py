@@ -149,8 +149,8 @@ def compare(
     ids = model.tokenize([words], truncate=True).to(model.logit_scale.device)  # type: ignore[operator]
     text = F.normalize(model.encode_text(model.trim(ids)), dim=-1)  # (1, E)
     image = look(model, options, picture, boxes) if options.by == "falip" else show(model, options.by, picture, boxes)
-    cosine = (F.normalize(image, dim=-1) @ text.T)[:, 0].double()  # (B,)
-    return [(model.logit_scale.exp().double() * cosine).softmax(dim=0).tolist(), cosine.tolist()]
+    cosine = (F.normalize(image, dim=-1) @ text.T)[:, 0].cpu().double()  # (B,)
+    return [(model.logit_scale.exp().cpu().double() * cosine).softmax(dim=0).tolist(), cosine.tolist()]
 
 
 def look(
