@@ -96,7 +96,8 @@ plt.show()
 # %%
 for rows, columns in ((1, 1), (2, 2), (3, 3), (5, 5)):
     made = falip.fovea(rows, columns)
-    print(f"{rows} x {columns}: middle {made.max():.3f}, corner {made[0, 0]:.5f}")
+    middle, corner = made.max(), made[0, 0]
+    print(f"{rows} x {columns}: middle {middle:.3f}, corner {corner:.5f}")
 
 # %% [markdown]
 # ## Where it goes in
@@ -145,7 +146,8 @@ for row, one in zip(axes, pair):
         axis.imshow(picture.resize((256, 256)), extent=(0, 64, 64, 0))
         axis.imshow(heat, extent=(0, 64, 64, 0), cmap="magma", alpha=0.65)
         size = (one[2] - one[0], one[3] - one[1])
-        axis.add_patch(plt.Rectangle(one[:2], *size, fill=False, color="white"))
+        frame = plt.Rectangle(one[:2], *size, fill=False, color="white")
+        axis.add_patch(frame)
         axis.set(xticks=[], yticks=[])
         axis.set_title(f"alpha {alpha:g}", fontsize=9)
 plt.show()
@@ -234,8 +236,8 @@ def lead(way, how):
     return f"{100 * mean:+.1f} ± {100 * half:.1f}"
 
 
-show(Table(["FALIP against", "plainly, points", "with subtract, points"],
-           [[way, lead(way, "plain"), lead(way, "subtract")] for way in rivals]))
+rows = [[way, lead(way, "plain"), lead(way, "subtract")] for way in rivals]
+show(Table(["FALIP against", "plain points", "with subtract"], rows))
 
 # %% [markdown]
 # Three things stand there. **Far above the red circle**: a model that grew up on stickers has never met one, and is

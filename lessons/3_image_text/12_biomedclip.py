@@ -77,43 +77,65 @@ show(Table(["", "CLIP ViT-B/16", "BiomedCLIP"], [
 
 # %% fold="The two texts, and sentences kept for the exam"
 DAILY = """
-The dog runs along the beach and plays with a red ball. Children build a castle of sand near the water. An old man reads
-the newspaper on a bench in the park. The train leaves the station at nine in the morning. She bought fresh bread and
-butter at the market. A cat sleeps on the warm roof of the house. The boys are playing football in the street after
-school. We walked through the old town and looked at the shops. The kitchen smells of coffee and apples. A woman with a
-green umbrella is waiting for the bus. They painted the door of the garden house yellow. The birds are singing in the
-tall trees behind the church. My sister plays the piano every evening. The teacher wrote the answer on the board. Two
-friends are riding their bicycles along the river. It was raining, and the streets were empty. The baker opens his shop
-before the sun comes up. He parked the car beside the station and walked home. The children fed the ducks with old
-bread. A farmer sells flowers and vegetables on the market. In winter the lake is frozen and people go skating. The library is
-open until eight in the evening. Grandmother told us a story about the sea. They are cooking dinner in the kitchen and
-talking about the holidays. A small boat is sailing towards the island. The shop sells books, maps and toys. He wore a
-blue coat and brown shoes. The window was open, and we heard the music of the dance. The waiter brought tea and a piece
-of cake. She is watering the plants on the balcony.
+The dog runs along the beach and plays with a red ball. Children build a
+castle of sand near the water. An old man reads the newspaper on a bench in
+the park. The train leaves the station at nine in the morning. She bought
+fresh bread and butter at the market. A cat sleeps on the warm roof of the
+house. The boys are playing football in the street after school. We walked
+through the old town and looked at the shops. The kitchen smells of coffee and
+apples. A woman with a green umbrella is waiting for the bus. They painted the
+door of the garden house yellow. The birds are singing in the tall trees
+behind the church. My sister plays the piano every evening. The teacher wrote
+the answer on the board. Two friends are riding their bicycles along the
+river. It was raining, and the streets were empty. The baker opens his shop
+before the sun comes up. He parked the car beside the station and walked home.
+The children fed the ducks with old bread. A farmer sells flowers and
+vegetables on the market. In winter the lake is frozen and people go skating.
+The library is open until eight in the evening. Grandmother told us a story
+about the sea. They are cooking dinner in the kitchen and talking about the
+holidays. A small boat is sailing towards the island. The shop sells books,
+maps and toys. He wore a blue coat and brown shoes. The window was open, and
+we heard the music of the dance. The waiter brought tea and a piece of cake.
+She is watering the plants on the balcony.
 """
 MEDICAL = """
-The chest radiograph shows bilateral pneumonia with pleural effusion. Echocardiography revealed hypertrophic
-cardiomyopathy and a pericardial effusion. The biopsy of the lymph node shows metastasis of an adenocarcinoma. Computed
-tomography of the abdomen shows acute pancreatitis. The patient had a myocardial infarction and was treated with
-thrombolysis. Histopathology confirmed a squamous cell carcinoma of the lung. Magnetic resonance imaging shows a
-glioblastoma in the temporal lobe. Colonoscopy with biopsy revealed ulcerative colitis. The electrocardiogram shows
-atrial fibrillation with a rapid ventricular rate. Immunohistochemistry was positive for cytokeratin and negative for
-melanoma markers. Ultrasonography of the liver shows hepatomegaly and steatosis. A pneumothorax was seen on the chest
-radiograph after the biopsy. Retinal fundus photography shows diabetic retinopathy with haemorrhages. The patient
-developed bacterial meningitis and was treated with antibiotics. Angiography shows a stenosis of the coronary artery.
-Microscopy of the stained tissue shows necrosis and inflammation. Dermoscopy of the lesion shows an atypical network
-suggestive of melanoma. Arthroscopy confirmed osteoarthritis with loss of cartilage. Cytology shows atypical cells
-suspicious for a lymphoma. Mammography shows clustered calcifications in the left breast. Tomography after
-chemotherapy shows a partial response of the hepatic metastases. The glomeruli show sclerosis and interstitial
-nephritis. Bronchoscopy revealed an endobronchial carcinoma. Pulmonary fibrosis was confirmed by histopathology.
+The chest radiograph shows bilateral pneumonia with pleural effusion.
+Echocardiography revealed hypertrophic cardiomyopathy and a pericardial
+effusion. The biopsy of the lymph node shows metastasis of an adenocarcinoma.
+Computed tomography of the abdomen shows acute pancreatitis. The patient had a
+myocardial infarction and was treated with thrombolysis. Histopathology
+confirmed a squamous cell carcinoma of the lung. Magnetic resonance imaging
+shows a glioblastoma in the temporal lobe. Colonoscopy with biopsy revealed
+ulcerative colitis. The electrocardiogram shows atrial fibrillation with a
+rapid ventricular rate. Immunohistochemistry was positive for cytokeratin and
+negative for melanoma markers. Ultrasonography of the liver shows hepatomegaly
+and steatosis. A pneumothorax was seen on the chest radiograph after the
+biopsy. Retinal fundus photography shows diabetic retinopathy with
+haemorrhages. The patient developed bacterial meningitis and was treated with
+antibiotics. Angiography shows a stenosis of the coronary artery. Microscopy
+of the stained tissue shows necrosis and inflammation. Dermoscopy of the
+lesion shows an atypical network suggestive of melanoma. Arthroscopy confirmed
+osteoarthritis with loss of cartilage. Cytology shows atypical cells
+suspicious for a lymphoma. Mammography shows clustered calcifications in the
+left breast. Tomography after chemotherapy shows a partial response of the
+hepatic metastases. The glomeruli show sclerosis and interstitial nephritis.
+Bronchoscopy revealed an endobronchial carcinoma. Pulmonary fibrosis was
+confirmed by histopathology.
 """
 EXAM = {
-    "daily life": """The children are playing with the dog in the garden. A man is selling apples and bread near the
-    station. She walked home along the river in the evening. The boat is waiting beside the old house. He reads a book
-    on the balcony. They are dancing in the street.""",
-    "medicine": """Bronchoscopy with biopsy shows a carcinoma of the lung. The patient had cardiomegaly and pulmonary
-    hypertension. Radiography shows osteosarcoma with pathological fracture. Encephalitis was suspected on magnetic
-    resonance imaging. Histology of the nephrectomy confirmed a renal lymphoma. Endoscopy revealed gastritis.""",
+    "daily life": """
+    The children are playing with the dog in the garden. A man is selling
+    apples and bread near the station. She walked home along the river in
+    the evening. The boat is waiting beside the old house. He reads a book
+    on the balcony. They are dancing in the street.
+    """,
+    "medicine": """
+    Bronchoscopy with biopsy shows a carcinoma of the lung. The patient had
+    cardiomegaly and pulmonary hypertension. Radiography shows osteosarcoma
+    with pathological fracture. Encephalitis was suspected on magnetic
+    resonance imaging. Histology of the nephrectomy confirmed a renal
+    lymphoma. Endoscopy revealed gastritis.
+    """,
 }
 
 # %%
@@ -151,7 +173,8 @@ def learn_pieces(text, merges):
     """All letters, and `merges` pieces made of the most frequent pairs."""
     words = Counter(words_of(text))
     cuts = {w: [w[0], *(f"##{letter}" for letter in w[1:])] for w in words}
-    pieces = [*ascii_lowercase, *(f"##{letter}" for letter in ascii_lowercase)]
+    letters = list(ascii_lowercase)
+    pieces = [*letters, *(f"##{letter}" for letter in letters)]
     for _ in range(merges):
         pairs = Counter()
         for word, times in words.items():
@@ -317,7 +340,7 @@ captions = rows(sentences)
 longest = int((captions != rows.pad).sum(dim=1).max())
 padding = (captions == rows.pad).float().mean().item()
 print(
-    f"{len(sentences)} captions: {padding:.1%} of the {LENGTH} columns are padding"
+    f"{len(sentences)} captions: {padding:.1%} of {LENGTH} ids are padding"
 )
 print(f"the longest has {longest} tokens")
 
@@ -328,7 +351,7 @@ with torch.inference_mode():
     )
     change = difference(ours.encode_text(padded), ours.encode_text(ids))
 print(
-    f"padded from {ids.shape[1]} to {claimed} ids, the answer moves by {change:.0e}"
+    f"from {ids.shape[1]} to {claimed} ids, the answer moves by {change:.0e}"
 )
 
 # %% [markdown]

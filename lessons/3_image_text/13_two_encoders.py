@@ -361,7 +361,7 @@ figures = {
 }
 shown = {
     "text to image, R@1 of 1000": "find one picture among 1,000",
-    "the same, held-out combinations, R@1 of 1000": "the same, held-out pairs",
+    "the same, held-out combinations, R@1 of 1000": "the same, new pairs",
     "one of four descriptions": "one of four: of other scenes",
     "one of four that differ in one word": "one of four: one class differs",
     "zero-shot, own colours": "one sticker, 64 names",

@@ -178,10 +178,10 @@ class TestInspect:
         assert "our own names" in text and "CLIP(" in text
 
     def test_an_unknown_model_is_shown_and_named(self, capfd, tmp_path):
-        write_tensors(tmp_path / "a.pth", {"layer1.0.conv1.weight": torch.ones(2, 3), "fc.bias": torch.ones(2)})
+        write_tensors(tmp_path / "a.pth", {"features.0.weight": torch.ones(2, 3), "classifier.6.bias": torch.ones(2)})
         assert main(["inspect", str(tmp_path / "a.pth")]) == 2
         printed = capfd.readouterr()
-        assert "layer1.0.conv1.weight" in printed.out and "2 x 3" in printed.out
+        assert "features.0.weight" in printed.out and "2 x 3" in printed.out
         assert printed.err.count("\n") == 1 and "belong to no model we know" in printed.err
 
     def test_parts(self, capfd, tmp_path, openai_tensors):
