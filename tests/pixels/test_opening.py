@@ -218,6 +218,7 @@ def huge_png(path, width, height):
 def test_huge_pictures_are_refused_before_they_are_decoded(width, height, tmp_path, monkeypatch):
     """The first is beyond PIL's own limit, the second only beyond ours (PIL would warn and go on)."""
     huge_png(tmp_path / "huge.png", width, height)
+    Image.init()
     monkeypatch.setattr(Image.Image, "load", lambda *_: pytest.fail("pixels were decoded"))
     assert "is too large: at most 128 million pixels" in refused(tmp_path / "huge.png")
 
@@ -240,8 +241,10 @@ def test_save_picture(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["TGA", "EPS", "PCX", "SGI", "XBM", "MSP", "IM", "SPIDER"])
-def test_a_format_that_is_not_on_the_list_is_not_opened(kind, tmp_path):
+def test_a_format_that_is_not_on_the_list_is_not_opened(kind, tmp_path, monkeypatch):
     """Whatever else PIL could read: those that start another program, or take any bytes, among them."""
+    Image.init()
+    monkeypatch.setattr(Image, "EXTENSION", dict(Image.EXTENSION))  # who writes SPIDER takes the name's ending for it
     path = tmp_path / "picture.png"
     image = Image.new({"XBM": "1", "MSP": "1", "SPIDER": "F"}.get(kind, "RGB"), (16, 16))
     image.save(path, format=kind)
