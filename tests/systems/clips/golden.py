@@ -1,5 +1,7 @@
 """CLIPS' golden cases: open_clip's CLIP as the released file makes it, its names, and the official tokenizer."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +14,8 @@ from minimodels.errors.untrusted import Settings
 from minimodels.words.word_rows import WordRows
 from tests.golden import Case, Line, take
 from tests.systems.clip.golden import noting
+
+PIECES = Path(__file__).parents[2] / "golden" / "clips" / "tokenizer" / "pieces.json"  # of BERT's, by their ids
 
 
 def told(case: Case) -> dict[str, Any]:
@@ -48,7 +52,7 @@ def run_keys(case: Case, device: torch.device) -> list[Line]:
 
 def run_tokenizer(case: Case, device: torch.device) -> list[Line]:
     """Every text in both frames. The vocabulary is the part of BERT's that these texts have; the rest is unused."""
-    known, context = case.read("pieces.json"), case.config["context_length"]
+    known, context = json.loads(PIECES.read_text(encoding="utf-8")), case.config["context_length"]
     vocabulary = [known.get(str(id), f"[unused{id - 1}]") for id in range(30522)]
     cases, lines = case.read("cases.json"), []
     for field, frame in (("ids", "clips"), ("ids_strip_sep", "no_end")):
