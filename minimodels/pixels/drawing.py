@@ -115,6 +115,6 @@ def _wrap(text: str, font: Any, width: int) -> list[str]:
     """Break each line of a text at about `width` pixels, going by the mean width of its letters; at most four lines."""
     lines: list[str] = []
     for line in filter(str.strip, text.splitlines()):
-        letters = int(0.9 * width * len(line) / font.getlength(line))
+        letters = int(0.9 * width * len(line) / max(font.getlength(line), 1))  # some letters are no pixel wide
         lines += textwrap.wrap(line, max(letters, 5), max_lines=4, placeholder=" ...")
     return lines

@@ -34,6 +34,7 @@ from minimodels.words.no_tokenizer import NoTokenizer
 JSON_KEYS = ("arguments", "preprocess", "tokenizer", "borrowed")
 NEEDED = ("arguments", "system")  # beside the class
 LONGEST = 2**16  # ids in a row
+LARGE = 10_000  # numbers of a parameter
 SPARE = 1000  # parameters and modules that building a small model may register and drop again
 
 
@@ -129,10 +130,12 @@ def read_borrowed(about: Mapping[str, Any], path: str | Path) -> dict[str, str]:
 def no_larger_than(tensors: Mapping[str, Tensor]) -> Iterator[None]:
     """While a model is built: it may not have many more parts than tensors are there to fill it, and none of size 0.
 
+    A large parameter has the shape of one of them before a constructor computes from it (Swin's index).
+
     Raises:
         UserError: it has; the rest of it is not built.
     """
-    most, made = SPARE + 10 * len(tensors), 0
+    most, made, shapes = SPARE + 10 * len(tensors), 0, {tensor.shape for tensor in tensors.values()}
 
     def count(_: Any, name: str, part: Any) -> None:
         nonlocal made
@@ -141,6 +144,8 @@ def no_larger_than(tensors: Mapping[str, Tensor]) -> Iterator[None]:
             raise UserError(f"its arguments ask for more than {most:,} parts, the file has {len(tensors):,} tensors")
         if isinstance(part, Tensor) and not part.numel():
             raise UserError(f"its arguments make a {name} of {tuple(part.shape)} numbers")
+        if isinstance(part, Tensor) and part.numel() > LARGE and part.shape not in shapes:
+            raise UserError(f"its arguments make a {name} of {tuple(part.shape)} numbers, which the file has not")
 
     hooks = [register_module_parameter_registration_hook(count), register_module_module_registration_hook(count)]
     try:
