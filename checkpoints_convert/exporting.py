@@ -99,4 +99,10 @@ def spellings(system: System, target: str, arguments: Mapping[str, Any]) -> list
     if not found:
         raise UserError(f"{system.name} has no format {target!r}; there are: {', '.join(system.formats)}")
     declared = {name: takes for name in found if (takes := system.formats[name].takes) is not None}
-    return [name for name, takes in declared.items() if takes(arguments)] if declared else found
+    if not declared:
+        return found
+    taken = []
+    for name, takes in declared.items():
+        with suppress(KeyError):  # a file whose class is none of its system's lacks what is asked here
+            taken += [name] if takes(arguments) else []
+    return taken

@@ -151,7 +151,7 @@ def is_square(number: int) -> bool:
 
 def transformers_class(arguments: Mapping[str, Any]) -> str:
     """transformers has one class with registers and one without."""
-    return f"transformers.{'Dinov2WithRegistersModel' if arguments.get('num_registers') else 'Dinov2Model'}"
+    return f"transformers.{'Dinov2WithRegistersModel' if arguments['num_registers'] else 'Dinov2Model'}"
 
 
 TIMM_TABLE = TimmTable([row for row in official_rows("reg_token") if row[0] != "mask_token"])
