@@ -15,6 +15,7 @@ from minimodels.errors import UserError
 from minimodels.errors.untrusted import number, shown, text, truth, whole
 
 LARGEST = 2**20  # no width, depth or vocabulary of a released model is larger
+DIVISORS = ("size", "width", "dim", "heads")  # ends of names: a constructor divides by them or by their roots, so no 0
 Part = Callable[[Any, Any, type[nn.Module]], nn.Module]  # class, arguments and what it has to be -> a part of a model
 
 
@@ -56,8 +57,11 @@ def typed(value: Any, hint: Any, what: str, part: Part | None = None) -> Any:
         if not isinstance(value, Mapping) or value.keys() != {"class", "arguments"}:
             raise UserError(f'{what} is {shown(value)}, expected {{"class": ..., "arguments": ...}}')
         return part(value["class"], value["arguments"], hint)
-    if hint is float and what.split(" in ")[0].endswith("eps"):
+    name = what.split(" in ")[0]
+    if hint is float and name.endswith("eps"):
         return number(value, what, above=0, most=1)
+    if hint is int and name.endswith(DIVISORS):
+        return whole(value, what, least=1, most=LARGEST)
     return plain(value, hint, what, least=0)
 
 

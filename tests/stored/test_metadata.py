@@ -1,5 +1,6 @@
 """The metadata of our own model files: whatever stands there, a model that is meant or one line."""
 
+import inspect
 import json
 import struct
 
@@ -13,6 +14,7 @@ from minimodels.pixels.preprocess_padded import PaddedPreprocess
 from minimodels.pixels.preprocess_tensor import SquashPreprocess, TensorPreprocess
 from minimodels.stored import embedded, models
 from minimodels.stored.arguments import LARGEST, read_arguments
+from minimodels.stored.classes import model_class
 from minimodels.words.byte_pair import BytePairTokenizer, learn_merges
 from minimodels.words.word_piece import learn_words
 from tests.stored.damage import as_file, damaged
@@ -61,6 +63,12 @@ SMALL = {
 }  # fmt: skip
 
 
+def usual(name):
+    """The arguments of a class as its constructor has them, where they are numbers."""
+    parameters = inspect.signature(model_class(name)).parameters.values()
+    return {taken.name: taken.default for taken in parameters if isinstance(taken.default, (int, float, tuple))}
+
+
 def small(name):
     """Metadata and tensors of a model in miniature."""
     arguments, preprocess, tokenizer = SMALL[name]
@@ -101,7 +109,7 @@ def test_any_damage_ends_in_a_model_or_in_one_line(tmp_path, name, every):
     [
         ("CLIP", {"text_depth": 10**9}, "text_depth in the arguments of CLIP is 1000000000, expected a whole number"),
         ("CLIP", {"text_depth": LARGEST}, "ask for more than .* parts, the file has .* tensors"),
-        ("CLIP", {"vision_width": 0}, "make"),
+        ("CLIP", {"vision_width": 0}, "vision_width in the arguments of CLIP is 0, expected a whole number, 1 to"),
         ("CLIP", {"vision_width": -8}, "vision_width in the arguments of CLIP is -8"),
         ("CLIP", {"vision_heads": 3}, "cannot be split into 3 heads"),
         ("CLIP", {"quick_gelu": 1}, "quick_gelu in the arguments of CLIP is 1, expected true or false"),
@@ -124,6 +132,37 @@ def test_arguments_that_make_no_model(tmp_path, name, change, words):
     path = write(tmp_path / "m.safetensors", tensors, as_file(about))
     with pytest.raises(UserError, match=words):
         models.open_file(path)
+
+
+def emptied(value):
+    """The arguments once for each number in them, at any depth, with that number 0, and once with each list empty."""
+    if type(value) in (int, float):
+        yield 0 * value
+    elif isinstance(value, dict):
+        yield from ({**value, key: new} for key, inner in value.items() for new in emptied(inner))
+    elif isinstance(value, (list, tuple)):
+        yield []
+        yield from ([*value[:at], new, *value[at + 1 :]] for at, inner in enumerate(value) for new in emptied(inner))
+
+
+@pytest.mark.parametrize(
+    "name, arguments",
+    [
+        *((name, arguments) for name, (arguments, *_) in SMALL.items()),
+        *((name, usual(name)) for name in ("BERT", "CLIPResNet", "ResNet", "Swin")),
+        ("ProjectedCLIP", {part + "_encoder": {"class": name, "arguments": usual(name)} for part, name in
+                           (("image", "ViT"), ("text", "BERT"))}),
+    ],
+)  # fmt: skip
+@pytest.mark.filterwarnings("ignore:Initializing zero-element")
+def test_nothing_where_a_number_is_asked(name, arguments):
+    """A constructor that divides by it, or takes its root, is never called."""
+    models.build(name, arguments)
+    for new in emptied(arguments):
+        try:
+            models.build(name, new)
+        except UserError as error:
+            assert "\n" not in str(error)
 
 
 @pytest.mark.parametrize("key", ["arguments", "system"])

@@ -82,7 +82,7 @@ def change(tensors: TensorDict, kind: str, name: str, detail: Any) -> TensorDict
 
 
 def reshaped(tensor: Tensor, how: str) -> Tensor:
-    rows = tensor.reshape(len(tensor), -1) if tensor.ndim else tensor.reshape(1, 1)
+    rows = tensor.flatten(1) if tensor.ndim > 1 else tensor.reshape(-1, 1)
     if how == "row more":
         return torch.cat([tensor, tensor[:1]]) if tensor.ndim else tensor.reshape(1)
     if how == "row less":
