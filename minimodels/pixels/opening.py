@@ -13,6 +13,7 @@ from minimodels.errors import UserError
 from minimodels.errors.aside import write_aside
 
 MAX_PIXELS = 128_000_000  # no larger picture is decoded or made by resizing: 8 bit RGB of this size takes 384 MB
+MAX_SIDE = 2**18  # Pillow resizes rows first: 1 x 100 million pixels made 1024 wide would take 400 GB on the way
 # File formats that carry a signature. Those that start another program (EPS) or take any bytes (TGA) are left out.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "JPEG2000", "ICO", "ICNS", "PPM", "PSD", "QOI")
 
@@ -23,7 +24,8 @@ def open_image(path: str | Path) -> Image.Image:
     See `repair` for what is repaired. Colour profiles are ignored, as the reference libraries do.
 
     Raises:
-        UserError: no such file, a folder, empty, not a picture, damaged or cut short, or more than `MAX_PIXELS` pixels.
+        UserError: no such file, a folder, empty, not a picture, damaged or cut short, or more than `MAX_PIXELS` pixels
+            or `MAX_SIDE` a side.
     """
     path = Path(path)
     _check_file(path)
@@ -31,7 +33,7 @@ def open_image(path: str | Path) -> Image.Image:
     formats = [name for name in FORMATS if name in Image.OPEN]
     try:  # PIL warns of large pictures and odd metadata: its errors count, its remarks do not
         with warnings.catch_warnings(action="ignore"), Image.open(path, formats=formats) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
+            if picture.width * picture.height > MAX_PIXELS or max(picture.size) > MAX_SIDE:
                 raise Image.DecompressionBombError
             return repair(picture)
     except MemoryError:
@@ -39,7 +41,7 @@ def open_image(path: str | Path) -> Image.Image:
     except Image.UnidentifiedImageError as error:
         raise UserError(f"{path} {_what_it_is(path)}") from error
     except Image.DecompressionBombError as error:
-        most = f"at most {MAX_PIXELS // 1_000_000} million pixels are decoded"
+        most = f"at most {MAX_PIXELS // 1_000_000} million pixels, {MAX_SIDE:,} a side, are decoded"
         raise UserError(f"{path} is too large: {most}; make it smaller first") from error
     except Exception as error:  # PIL's decoders fail on damaged files in many ways, not only with OSError
         reason = " ".join(str(error).split()) or type(error).__name__

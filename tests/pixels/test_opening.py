@@ -214,13 +214,13 @@ def huge_png(path, width, height):
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND", b""))
 
 
-@pytest.mark.parametrize("width, height", [(20000, 20000), (13000, 10000)])
+@pytest.mark.parametrize("width, height", [(20000, 20000), (13000, 10000), (262145, 1), (1, 262145)])
 def test_huge_pictures_are_refused_before_they_are_decoded(width, height, tmp_path, monkeypatch):
-    """The first is beyond PIL's own limit, the second only beyond ours (PIL would warn and go on)."""
+    """The first is beyond PIL's own limit, the others only beyond ours (PIL would warn and go on)."""
     huge_png(tmp_path / "huge.png", width, height)
     Image.init()
     monkeypatch.setattr(Image.Image, "load", lambda *_: pytest.fail("pixels were decoded"))
-    assert "is too large: at most 128 million pixels" in refused(tmp_path / "huge.png")
+    assert "is too large: at most 128 million pixels, 262,144 a side, are decoded" in refused(tmp_path / "huge.png")
 
 
 # ---------------------------------------------------------------- saving
