@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 from torch import Tensor, nn
 
 from minimodels.errors import UserError
@@ -28,6 +28,7 @@ DEFAULT = "tiny-clipseg"  # where its prompts are of its kinds; else the first e
 OFFICIAL = "CIDAS/clipseg-rd64-refined"
 PICTURE = "segments.png"
 SHOWN = 384  # pixels: smaller pictures are enlarged in the overlay, by whole numbers; masks keep the picture's size
+WIDEST_TILE = 2048  # pixels: where several answers stand side by side, none is drawn larger
 NOTHING = ": no mask was sure and steady enough"
 EXAMPLES = """
 examples:
@@ -337,11 +338,13 @@ def draw(picture: Image.Image, found: Sequence[Found], prompts: Prompts) -> Imag
         return overlay(big, large)
     if Kind.PLACES not in prompts.kinds:
         return overlay(big, large, [one.name if one.mask.any() else f"{one.name}: not found" for one in found])
-    tiles = [mark(overlay(big, mask[None], colours=COLOURS[1:2]), prompts, times) for mask in large]
-    if len(tiles) == 1:
-        return tiles[0]
+    tiles = (mark(overlay(big, mask[None], colours=COLOURS[1:2]), prompts, times) for mask in large)
+    if len(large) == 1:
+        return next(tiles)
+    cell = min(max(big.size), WIDEST_TILE)
+    small = [tile if max(tile.size) <= cell else ImageOps.contain(tile, (cell, cell)) for tile in tiles]
     captions = [one.name if one.score is None else f"{one.name}: predicted IoU {one.score:.2f}" for one in found]
-    return picture_sheet(tiles, captions, columns=3, cell=max(big.size))
+    return picture_sheet(small, captions, columns=3, cell=cell)
 
 
 def mark(picture: Image.Image, prompts: Prompts, times: int) -> Image.Image:

@@ -19,6 +19,7 @@ from minimodels.pixels.opening import repair
 
 # Easy to tell apart, also for colour-blind readers (Okabe and Ito 2008).
 COLOURS = ((213, 94, 0), (0, 114, 178), (0, 158, 115), (204, 121, 167), (230, 159, 0), (86, 180, 233), (240, 228, 66))
+BAND = 256  # rows that are painted at once
 
 
 def picture_sheet(
@@ -68,12 +69,18 @@ def overlay(
             f"masks {tuple(masks.shape)} and {len(names)} names for a picture of {(image.height, image.width)} pixels; "
             "resize the masks to the picture and give one name each"
         )
-    pixels = np.array(repair(image)).astype(np.float32)  # (H, W, 3)
+    pixels = np.array(repair(image))  # (H, W, 3)
     used = [colours[number % len(colours)] for number in range(len(masks))]
-    for mask, colour in zip(masks.cpu().numpy(), used):
-        pixels[mask] = 0.5 * pixels[mask] + 0.5 * np.array(colour, dtype=np.float32)
-        pixels[_outline(mask)] = colour
-    painted = Image.fromarray(np.rint(pixels).astype(np.uint8))
+    insides = masks.cpu().numpy()
+    outlines = [_outline(inside) for inside in insides]
+    for top in range(0, len(pixels), BAND):  # in floats, of which a large picture whole would take gigabytes
+        rows = slice(top, top + BAND)
+        band = pixels[rows].astype(np.float32)
+        for inside, outline, colour in zip(insides, outlines, used):
+            band[inside[rows]] = 0.5 * band[inside[rows]] + 0.5 * np.array(colour, dtype=np.float32)
+            band[outline[rows]] = colour
+        pixels[rows] = np.rint(band)
+    painted = Image.fromarray(pixels)
     return _with_legend(painted, names, used, text_size) if names else painted
 
 

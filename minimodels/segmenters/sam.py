@@ -25,9 +25,9 @@ def segment_places(model: SAM, picture: Image.Image, prompts: Prompts) -> Answer
     labels = torch.tensor([[POSITIVE] * len(prompts.points) + [NEGATIVE] * len(prompts.beside)]) if clicks else None
     boxes = torch.tensor([prompts.box], dtype=torch.float64) if prompts.box else None  # (1, 4)
     low, iou = ask.propose(seen, points, labels, boxes, multimask=len(clicks) == 1 and not prompts.box)
-    logits = ask.enlarge(seen, low[0].float()).cpu()  # (M, H, W)
-    order = iou[0].argsort(descending=True).cpu()
-    return Answer(["mask"] * len(order), logits[order], iou[0].cpu()[order].tolist())
+    order = iou[0].argsort(descending=True)
+    logits = ask.enlarge(seen, low[0, order].float()).cpu()  # (M, H, W)
+    return Answer(["mask"] * len(order), logits, iou[0, order].tolist())
 
 
 def everything(model: SAM, picture: Image.Image) -> Answer:

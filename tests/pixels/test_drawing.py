@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from minimodels.errors import UserError
+from minimodels.pixels import drawing
 from minimodels.pixels.drawing import COLOURS, overlay, picture_sheet
 from minimodels.pixels.opening import repair
 
@@ -100,3 +101,12 @@ def test_colours_begin_again_after_the_last():
         masks[number, :, 4 * number : 4 * number + 2] = True
     painted = np.array(overlay(Image.new("RGB", (40, 4), "white"), masks))
     assert painted[0, 1].tolist() == painted[0, 4 * len(COLOURS) + 1].tolist() == list(COLOURS[0])
+
+
+def test_overlay_is_the_same_in_bands(monkeypatch):
+    """Masks that lie over each other are rounded once, at the end, wherever a band ends."""
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (45, 30, 3), np.uint8))
+    masks = torch.rand(3, 45, 30, generator=torch.Generator().manual_seed(0)) > 0.4
+    whole = np.array(overlay(image, masks))
+    monkeypatch.setattr(drawing, "BAND", 7)
+    assert np.array_equal(np.array(overlay(image, masks)), whole)
