@@ -48,7 +48,7 @@ def leaves(values, folder):
 
 
 def takes_memory(values, folder):
-    assert len(bytearray(os.urandom(1)) * (500 << 20))
+    assert len(bytearray(os.urandom(1)) * (1 << 30))  # well above what the process may have had before
 
 
 def computes(values, folder):
@@ -89,7 +89,7 @@ def test_a_planted_fault_is_seen(run, kind):
 )
 def test_what_a_process_does_not_survive(run, kind, patience, monkeypatch):
     monkeypatch.setattr("tests.fuzz.runner.PATIENCE", patience)
-    planted = target(run)
+    planted = target(run, seconds=1.0 if kind == "hang" else 20.0)
     assert [verdict.kind for verdict in replay([Case("planted")], {"planted": planted})] == [kind]
 
 
@@ -174,5 +174,5 @@ def test_a_longer_run_tries_the_cases_of_a_shorter_one_and_more(monkeypatch):
     monkeypatch.setattr("tests.fuzz.runner.BATCH", 0.2)
     found, planted = [], target(run)
     runner = Runner([planted], "7", lambda case, verdict: found.append(case), workers=1)
-    runner.run(2.0)
-    assert len(found) > 100 and found == [planted.case("7", number) for number in range(len(found))]
+    runner.run(4.0)
+    assert len(found) > 10 and found == [planted.case("7", number) for number in range(len(found))]
