@@ -283,11 +283,12 @@ def segmenter_named(name: str) -> Segmenter:
 
 
 def masks(answer: Answer, threshold: float, compete: bool) -> list[Found]:
-    """Logits as probabilities and masks; a name that comes several times gets numbers."""
-    probability = answer.logits.sigmoid()
+    """Logits become probabilities, in place as they may take gigabytes, and masks; a repeated name gets numbers."""
+    winner = answer.logits.argmax(dim=0) if compete else None
+    probability = answer.logits.sigmoid_()
     mask = probability > threshold
-    if compete:
-        mask &= torch.arange(len(mask))[:, None, None] == answer.logits.argmax(dim=0)
+    if winner is not None:
+        mask &= torch.arange(len(mask))[:, None, None] == winner
     several = len(set(answer.names)) < len(answer.names)
     names = [f"{name} {number}" if several else name for number, name in enumerate(answer.names, start=1)]
     scores: Sequence[float | None] = answer.scores or [None] * len(names)
@@ -329,11 +330,14 @@ def write_masks(
 def draw(picture: Image.Image, found: Sequence[Found], prompts: Prompts) -> Image.Image:
     """The picture, enlarged if small, with all masks and their legend; each answer to clicks on one of its own."""
     times = max(1, SHOWN // max(picture.size))
-    big = picture.resize((picture.width * times, picture.height * times), Image.Resampling.NEAREST)
+    big = picture
+    if times > 1:
+        big = picture.resize((picture.width * times, picture.height * times), Image.Resampling.NEAREST)
     if not found:
         return big
     large = torch.stack([one.mask for one in found])
-    large = large.repeat_interleave(times, dim=1).repeat_interleave(times, dim=2)
+    if times > 1:
+        large = large.repeat_interleave(times, dim=1).repeat_interleave(times, dim=2)
     if prompts.everything:
         return overlay(big, large)
     if Kind.PLACES not in prompts.kinds:
